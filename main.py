@@ -1,0 +1,50 @@
+"""Select the layers of a pre-trained network that are worth retraining, and retrain them.
+
+    python main.py --model_name resnet50 --train_type act_norm_betti_train --rho 0.1
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import NoReturn
+
+# Read by TensorFlow when it is first imported: quiet start-up, and on the CPU an allocator
+# that keeps count, so that peak memory is measured and not guessed.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
+
+from models.errors import RunError, UserError  # noqa: E402
+from train.config import parse_args  # noqa: E402
+
+INTERRUPTED = 130  # the shell's status for a process ended by Ctrl-C
+
+
+def main() -> int:
+    """Parse, validate, hand over; the exit status."""
+    try:
+        config = parse_args()
+        signal.signal(signal.SIGTERM, _terminate)
+        from train.run import run  # TensorFlow only once the flags are known to be good
+
+        run(config)
+    except UserError as error:
+        print(f"main.py: error: {error}", file=sys.stderr)
+        return 2
+    except RunError as error:
+        print(f"main.py: failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("main.py: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def _terminate(number: int, frame: object) -> NoReturn:  # noqa: ARG001
+    """A scheduler's SIGTERM ends a run as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,344 @@
+"""The three memory figures of a network and a choice of trained variables, in MB of 1e6 bytes.
+
+- ``estimate_memory``: what training needs, TinyTL's accounting (Cai et al., NeurIPS 2020)
+  carried out on the real graph;
+- ``paper_memory``: Table 3 of the AdaBet paper as it was computed, mistakes included
+  (``paper_notes`` lists them);
+- ``PhaseMeter``: what a phase of this process really took.
+
+They answer different questions: none stands in for another.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import psutil
+import tensorflow as tf
+
+from models import graph
+from models.graph import FLOAT_BYTES
+from models.network import Network
+
+MB = 1e6  # bytes
+PAPER_BATCH_SIZE = 8  # of Table 3
+PAPER_FROZEN_BITS = 4  # per frozen parameter in Table 3
+SAMPLES_PER_SECOND = 20  # of the resident set size
+SELECTION_KINDS = ("none", "forward", "backward")
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """An estimate; sizes in MB.
+
+    Attributes:
+        weights: all weights, moving statistics included.
+        gradients: of the trained variables, 32 bits per element.
+        momentum: SGDW's slot of the trained variables, 32 bits per element.
+        kept_activations: what the forward pass leaves behind for the backward pass.
+        peak_activations: the largest sum, over the forward pass, of the activations in use and
+            those kept so far. It contains ``kept_activations`` as far as they exist by then.
+        peak_layer: the Keras layer where that is.
+    """
+
+    weights: float
+    gradients: float
+    momentum: float
+    kept_activations: float
+    peak_activations: float
+    peak_layer: str
+
+    @property
+    def total(self) -> float:
+        """MB: weights, gradients, momentum and peak activations."""
+        return self.weights + self.gradients + self.momentum + self.peak_activations
+
+
+def estimate_memory(
+    network: Network,
+    trained: Collection[tf.Variable],
+    batch_size: int,
+    *,
+    frozen_bits: int = 32,
+) -> MemoryEstimate:
+    """What one training step on ``trained`` needs; with nothing trained, what inference needs.
+
+    Activations are float32 and live from the operation that writes them to the last one that
+    reads them, residual branches included. Element-wise operations, normalisations and softmax
+    overwrite an input that nothing reads any more and the backward pass does not keep
+    (TensorFlow forwards such buffers too), reshapes cost nothing, and the batch of images is
+    never overwritten.
+
+    Kept for the backward pass, from the first trained layer on: the input of every layer whose
+    kernel or gamma is trained and, where a gradient passes through, one bit per element for
+    ReLU, ReLU6 and dropout, one byte per output of max pooling, the input of layer
+    normalisation and GELU, the output of softmax, and of attention's products the factors that
+    the other's gradient takes. Biases, betas and frozen layers with fixed statistics keep
+    nothing.
+
+    Left out: kernels' workspace (im2col), gradients of activations, the row statistics of layer
+    normalisation. Gradients and momentum of variables count for the whole step.
+
+    Args:
+        trained: variables of ``network.model``.
+        batch_size: images per step.
+        frozen_bits: bits per element of a variable that is not trained.
+
+    Raises:
+        ValueError: ``trained`` holds a variable that is not the network's, or its model is not
+            flat.
+    """
+    trained_refs = _trained_refs(network, trained)
+    activations = graph.forward_pass(graph.operations(network.model), trained, batch_size)
+    trained_elements, frozen_elements = _count_elements(network, trained_refs)
+    trained_mb = trained_elements * FLOAT_BYTES / MB
+    return MemoryEstimate(
+        weights=trained_mb + frozen_elements * frozen_bits / 8 / MB,
+        gradients=trained_mb,
+        momentum=trained_mb,
+        kept_activations=activations.kept / MB,
+        peak_activations=activations.peak / MB,
+        peak_layer=activations.peak_layer,
+    )
+
+
+def estimate_selection_memory(
+    network: Network, batch_size: int, samples: int, kind: str = "forward", *, frozen_bits: int = 32
+) -> MemoryEstimate | None:
+    """What selecting layers needs.
+
+    ``"forward"`` (Betti numbers): inference on ``samples`` images at once, each activation
+    reduced to distances as it appears; the centred copy of a chunk of columns and the
+    ``[samples, samples]`` matrices, about 1 MB each in all, are left out. ``"backward"`` (Fisher
+    information and the like): one backward pass through everything at ``batch_size``, without
+    momentum. ``"none"``: None.
+
+    Raises:
+        ValueError: another ``kind``.
+    """
+    _check_kind(kind)
+    if kind == "none":
+        return None
+    if kind == "forward":
+        return estimate_memory(network, (), samples, frozen_bits=frozen_bits)
+    everything = network.model.trainable_weights
+    full = estimate_memory(network, everything, batch_size, frozen_bits=frozen_bits)
+    return dataclasses.replace(full, momentum=0.0)
+
+
+def paper_memory(
+    network: Network, trained: Collection[tf.Variable], batch_size: int = PAPER_BATCH_SIZE
+) -> float:
+    """MB by the accounting behind Table 3 (method.md section 6), mistakes included.
+
+    ``batch_size`` x the maximum, over convolutions, dense, batch-norm and ReLU layers in list
+    order, of [4 x |output of the previous layer in the list, one sample| + 4 x |output, whole
+    batch| / groups (batch norm and ReLU: no output) + 4 x |inputs| of trained layers before it]
+    + 4 bytes per trained and 0.5 byte per frozen parameter. Depthwise convolutions, functions
+    fused into a layer and whatever works on a sequence of tokens (ViT's encoder) do not count.
+
+    Raises:
+        ValueError: ``trained`` holds a variable that is not the network's.
+    """
+    trained_refs = _trained_refs(network, trained)
+    previous = peak = kept = 0
+    for layer in network.model.layers:
+        size = math.prod(layer.output.shape[1:])
+        output = _paper_output(layer, batch_size * size)
+        if output is not None:
+            peak = max(peak, kept + previous + output)
+            if any(variable.ref() in trained_refs for variable in layer.weights):
+                kept += previous
+        previous = size
+    trained_elements, frozen_elements = _count_elements(network, trained_refs)
+    weights = trained_elements * FLOAT_BYTES + frozen_elements * PAPER_FROZEN_BITS / 8
+    return (batch_size * peak * FLOAT_BYTES + weights) / MB
+
+
+def _paper_output(layer: tf.keras.layers.Layer, elements: int) -> int | None:
+    """Elements counted for a layer's output of ``elements``; None: the layer does not count."""
+    layers = tf.keras.layers
+    if isinstance(layer, (layers.BatchNormalization, layers.ReLU)):
+        return 0
+    if isinstance(layer, layers.Conv2D):
+        return elements // layer.groups
+    # A dense layer on three axes works on tokens: it is inside one of ViT's encoder blocks,
+    # which the authors' code sees as one layer of no kind that it counts.
+    if isinstance(layer, layers.Dense) and layer.output.shape.rank == 2:
+        return elements
+    return None
+
+
+def paper_selection_memory(
+    network: Network, kind: str, batch_size: int = PAPER_BATCH_SIZE
+) -> float | None:
+    """MB in the left half of Table 3: inference, full training or, without selection, None.
+
+    Raises:
+        ValueError: a ``kind`` other than ``"forward"``, ``"backward"`` or ``"none"``.
+    """
+    _check_kind(kind)
+    if kind == "none":
+        return None
+    trained = network.model.trainable_weights if kind == "backward" else ()
+    return paper_memory(network, trained, batch_size)
+
+
+def paper_notes() -> tuple[str, ...]:
+    """What is wrong with Table 3's accounting, a sentence each."""
+    return (
+        "The batch is counted twice: outputs are taken for the whole batch, and the peak is "
+        "multiplied by the batch size again.",
+        "Frozen weights are taken as 4-bit numbers, though nothing quantises them.",
+        "ViT's encoder counts as zero activations, in the forward pass as in the backward pass.",
+        "Depthwise convolutions, additions, pooling and functions fused into a layer do not count.",
+        "A layer's input is taken to be the previous layer in the list, so residual branches are "
+        "mistaken and what they keep alive is missed.",
+    )
+
+
+def memory_report(
+    network: Network,
+    trained: Collection[tf.Variable],
+    batch_size: int,
+    samples: int,
+    selection_kind: str,
+    selection_meter: PhaseMeter | None = None,
+    training_meter: PhaseMeter | None = None,
+    *,
+    frozen_bits: int = 32,
+) -> dict[str, dict[str, float | None]]:
+    """``result.json``'s memory entry: figure -> phase -> MB, two decimals, None where there is none.
+
+    Args:
+        trained: the variables that training updates; none for inference.
+        batch_size: images per training step.
+        samples: images whose activations are pooled for the selection.
+        selection_kind: ``"none"``, ``"forward"`` or ``"backward"``.
+        selection_meter, training_meter: None for a phase that did not take place.
+
+    Raises:
+        ValueError: another ``selection_kind``, or a variable that is not the network's.
+    """
+    selection = estimate_selection_memory(
+        network, batch_size, samples, selection_kind, frozen_bits=frozen_bits
+    )
+    training = estimate_memory(network, trained, batch_size, frozen_bits=frozen_bits)
+    meters = (selection_meter, training_meter)
+    figures = {
+        "estimate": (selection and selection.total, training.total),
+        "paper": (
+            paper_selection_memory(network, selection_kind, batch_size),
+            paper_memory(network, trained, batch_size),
+        ),
+        "measured_allocator": tuple(meter and meter.allocator_peak for meter in meters),
+        "measured_rss": tuple(meter and meter.rss_peak for meter in meters),
+    }
+    return {
+        figure: {
+            phase: None if value is None else round(value, 2)
+            for phase, value in zip(("selection", "training"), values)
+        }
+        for figure, values in figures.items()
+    }
+
+
+class PhaseMeter:
+    """Measures the blocks run under it; one meter per phase, entered as often as need be.
+
+    Attributes:
+        allocator_peak: MB, the most that TensorFlow's allocator held at once in any of the
+            blocks, weights included: the first GPU's, else the CPU's. None before the first
+            block and where TensorFlow does not know (a CPU without
+            ``TF_CPU_ALLOCATOR_USE_BFC=1`` at import).
+        rss_peak: MB, the process' largest resident set, sampled about 20 times a second; None
+            before the first block.
+        seconds: wall time, summed over the blocks.
+        cpu_seconds: processor time of all threads, summed over the blocks.
+
+    Blocks of two meters must not overlap: TensorFlow has one peak per device to reset.
+    """
+
+    def __init__(self) -> None:
+        self.allocator_peak: float | None = None
+        self.rss_peak: float | None = None
+        self.seconds = 0.0
+        self.cpu_seconds = 0.0
+        self._process = psutil.Process()
+        self._sampler: threading.Thread | None = None
+
+    @property
+    def cpu_percent(self) -> float | None:
+        """Share of the machine's logical CPUs in use, 0 to 100; None before the first block."""
+        if not self.seconds:
+            return None
+        return 100 * self.cpu_seconds / self.seconds / psutil.cpu_count()
+
+    def __enter__(self) -> PhaseMeter:
+        """Start measuring. Raises RuntimeError inside one of this meter's own blocks."""
+        if self._sampler is not None:
+            raise RuntimeError("this PhaseMeter is measuring already")
+        self._device = _measurable_device()
+        self._stop = threading.Event()
+        self._sampler = threading.Thread(target=self._sample, name="rss", daemon=True)
+        self._sample_once()
+        self._start = (time.perf_counter(), time.process_time())
+        self._sampler.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Stop measuring; an exception goes on its way."""
+        self.seconds += time.perf_counter() - self._start[0]
+        self.cpu_seconds += time.process_time() - self._start[1]
+        self._stop.set()
+        self._sampler.join()
+        self._sampler = None
+        self._sample_once()
+        if self._device is not None:
+            peak = tf.config.experimental.get_memory_info(self._device)["peak"] / MB
+            self.allocator_peak = max(peak, self.allocator_peak or 0.0)
+
+    def _sample(self) -> None:
+        while not self._stop.wait(1 / SAMPLES_PER_SECOND):
+            self._sample_once()
+
+    def _sample_once(self) -> None:
+        self.rss_peak = max(self._process.memory_info().rss / MB, self.rss_peak or 0.0)
+
+
+def _measurable_device() -> str | None:
+    """The device whose allocator can be read, its peak reset to what is allocated now."""
+    device = "GPU:0" if tf.config.list_logical_devices("GPU") else "CPU:0"
+    try:
+        tf.config.experimental.reset_memory_stats(device)
+    except ValueError:  # TensorFlow's way to say that this allocator keeps no statistics
+        return None
+    return device
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in SELECTION_KINDS:
+        raise ValueError(f"selection kind {kind!r} is none of {', '.join(SELECTION_KINDS)}")
+
+
+def _trained_refs(network: Network, trained: Collection[tf.Variable]) -> set:
+    refs = {variable.ref() for variable in trained}
+    foreign = refs - {variable.ref() for variable in network.model.weights}
+    if foreign:
+        names = ", ".join(sorted(ref.deref().name for ref in foreign))
+        raise ValueError(f"not variables of {network.model.name}: {names}")
+    return refs
+
+
+def _count_elements(network: Network, trained_refs: set) -> tuple[int, int]:
+    """Elements of the trained variables and of all others, moving statistics among the latter."""
+    counts = Counter()
+    for variable in network.model.weights:
+        counts[variable.ref() in trained_refs] += math.prod(variable.shape)
+    return counts[True], counts[False]

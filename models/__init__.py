@@ -1,0 +1,1 @@
+"""Backbones, and what a selectable layer of a built network is."""

@@ -1,0 +1,52 @@
+"""Batch normalization with one fixed behaviour, in training as in evaluation."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+
+class FixedBatchNormalization(tf.keras.layers.BatchNormalization):
+    """Batch normalization that ignores Keras' ``training`` flag and never updates its statistics.
+
+    With ``batch_statistics=False`` it normalises by the moving statistics (``--bn_mode
+    inference``); with ``True`` by the statistics of the batch at hand, in evaluation too, which
+    is what the authors' ResNet50, built with ``training=True``, does (``--bn_mode paper``). Their
+    moving averages are then updated but never read, so leaving them alone changes no output.
+    gamma and beta train like any other variable.
+    """
+
+    def __init__(self, batch_statistics: bool = False, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.batch_statistics = batch_statistics
+
+    def call(self, inputs: tf.Tensor, training=None) -> tf.Tensor:  # noqa: ARG002
+        """Normalise ``[batch, height, width, channels]`` or ``[batch, channels]``, float32."""
+        if not self.batch_statistics:
+            return super().call(inputs, training=False)
+        mean, variance = tf.nn.moments(inputs, axes=list(range(inputs.shape.rank - 1)))
+        return tf.nn.batch_normalization(
+            inputs, mean, variance, self.beta, self.gamma, self.epsilon
+        )
+
+    def get_config(self) -> dict:
+        """Keras' configuration plus ``batch_statistics``."""
+        return {**super().get_config(), "batch_statistics": self.batch_statistics}
+
+
+def fix_batch_norm(model: tf.keras.Model, batch_statistics: bool) -> tf.keras.Model:
+    """A clone of ``model`` whose batch-norm layers are fixed; weights are copied.
+
+    The model comes back as it is where it has no batch norm.
+    """
+    if not any(isinstance(layer, tf.keras.layers.BatchNormalization) for layer in model.layers):
+        return model
+
+    def fixed(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
+        if isinstance(layer, tf.keras.layers.BatchNormalization):
+            config = {**layer.get_config(), "batch_statistics": batch_statistics}
+            return FixedBatchNormalization.from_config(config)
+        return layer.__class__.from_config(layer.get_config())
+
+    clone = tf.keras.models.clone_model(model, clone_function=fixed)
+    clone.set_weights(model.get_weights())
+    return clone

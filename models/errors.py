@@ -1,0 +1,16 @@
+"""The two ways a run can end badly without a bug: the user's mistake and a failed training."""
+
+
+class UserError(Exception):
+    """Bad input. The message is one line: what was wrong and what would be right.
+
+    ``main.py`` prints it without a traceback and exits with status 2.
+    """
+
+
+class RunError(Exception):
+    """The run cannot go on (activations or a loss that are not finite).
+
+    ``main.py`` prints it without a traceback and exits with status 1; what was measured
+    up to then stays in the run directory.
+    """

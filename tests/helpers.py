@@ -1,0 +1,24 @@
+"""Small networks and data that several test files share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.network import Network, build_network
+from models.registry import BACKBONES
+
+
+def tiny_network(weights: str = "none", **options) -> Network:
+    """DigitNet with five classes on 32 pixels."""
+    return build_network(BACKBONES["digitnet"], 5, 32, weights, **options)
+
+
+def random_pixels(count: int, size: int = 32, seed: int = 0) -> np.ndarray:
+    """Noise images, uint8 ``[count, size, size, 3]``."""
+    generator = np.random.default_rng(seed)
+    return generator.integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+
+
+def snapshot(network: Network) -> list[np.ndarray]:
+    """Copies of all weights, moving statistics included."""
+    return [weight.numpy() for weight in network.model.weights]

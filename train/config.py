@@ -1,0 +1,204 @@
+"""RunConfig: the one source of flags, defaults, ``--help`` and ``config.json``."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, NoReturn, Optional
+
+from train.datasets import resolve_dataset_name
+
+from models.errors import UserError
+from models.registry import BACKBONES
+from selection.registry import TRAIN_TYPES, train_type_named
+from train import hyperparameters as paper
+
+
+def _or_auto(convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    """An argparse type in which the word ``auto`` (None) is valid beside ``convert``'s values."""
+
+    def parse(text: str) -> Any:
+        return None if text == "auto" else convert(text)
+
+    parse.__name__ = f"{convert.__name__} or auto"  # argparse shows this in its error
+    return parse
+
+
+def _flag(default: Any, text: str, kind: Callable[[str], Any] = str, **options: Any) -> Any:
+    return field(default=default, metadata={"help": text, "type": kind, "argparse": options})
+
+
+def _switch(text: str) -> Any:
+    return field(default=False, metadata={"help": text, "argparse": {"action": "store_true"}})
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What was asked for. None stands for ``auto`` until :meth:`resolved` has filled it in."""
+
+    model_name: str = _flag("resnet50", "the pre-trained backbone", choices=tuple(BACKBONES))
+    dataset_name: str = _flag(
+        "oxford_flowers102",
+        "any TFDS image-classification set, 'folder' (class folders under --data_dir) or 'digits'",
+    )
+    train_type: str = _flag(
+        "act_norm_betti_train", "how the layers to train are chosen: " + ", ".join(TRAIN_TYPES)
+    )
+    rho: float = _flag(paper.RHO, "share of the layers to train, 0 to 1", float)
+    batch_size: int = _flag(paper.BATCH_SIZE, "training mini-batch", int)
+    eval_batch_size: int = _flag(paper.EVALUATION_BATCH_SIZE, "evaluation mini-batch", int)
+    input_size: Optional[int] = _flag(
+        None, "image side in pixels (auto: 224, digitnet 32)", _or_auto(int)
+    )
+    num_epochs: int = _flag(paper.NUM_EPOCHS, "epochs; 0 only evaluates", int)
+    max_steps: Optional[int] = _flag(None, "end training after so many steps", int)
+    eval_every: int = _flag(1, "epochs between evaluations; the last is always evaluated", int)
+    learning_rate: Optional[float] = _flag(
+        None, "initial learning rate (auto: the paper's for model and data set)", _or_auto(float)
+    )
+    weight_decay: float = _flag(paper.WEIGHT_DECAY, "decoupled weight decay", float)
+    rotation: Optional[float] = _flag(
+        None,
+        "largest random rotation in turns, 0 for none (auto: 0.2, digits 0.05)",
+        _or_auto(float),
+    )
+    weights: Optional[str] = _flag(
+        None,
+        "'imagenet', 'none' or the path of a weights file (auto: imagenet; digitnet: 'digits')",
+        _or_auto(str),
+        metavar="{imagenet,none,PATH}",
+    )
+    save_weights: str = _flag(
+        "none", "write the retrained network to weights.h5", choices=("none", "best", "last")
+    )
+    bn_mode: str = _flag(
+        "inference",
+        "batch norm by moving statistics, or 'paper': by batch statistics where the authors do",
+        choices=("inference", "paper"),
+    )
+    head: str = _flag(
+        "ranked",
+        "the head competes like any layer, or is always trained in addition",
+        choices=("ranked", "always"),
+    )
+    num_classes: Optional[int] = _flag(None, "checked against the data set, which decides", int)
+    selection_batches: Optional[int] = _flag(
+        None, "mini-batches to pool for the selection (auto: 40 images' worth)", _or_auto(int)
+    )
+    selection_file: Optional[str] = _flag(
+        None, "train the layers of this selection.json instead of selecting"
+    )
+    select_only: bool = _switch("stop after the selection and print why each layer was selected")
+    memory_accounting: str = _flag(
+        "estimate", "the memory figure printed first", choices=("estimate", "paper")
+    )
+    data_dir: Optional[str] = _flag(
+        None, "folder of prepared TFDS data (then nothing is downloaded), or of class folders"
+    )
+    download: bool = _switch("download and prepare the data set into --data_dir")
+    train_split: str = _flag("train", "TFDS split to train on")
+    test_split: str = _flag("test", "TFDS split to evaluate on")
+    cache_dir: Optional[str] = _flag(
+        None, "where decoded images are kept between runs (default: ~/.cache/adabet)"
+    )
+    seed: int = _flag(0, "of initialisation, shuffling, augmentation and dropout", int)
+    output_dir: str = _flag("runs", "folder of the run directories")
+    run_name: Optional[str] = _flag(
+        None, "name of the run directory (auto: from the settings, numbered)", _or_auto(str)
+    )
+
+    def resolved(self) -> RunConfig:
+        """Validated, with every ``auto`` but ``run_name`` replaced by its value.
+
+        Raises:
+            UserError: a value is out of its range.
+        """
+        config = replace(
+            self,
+            dataset_name=resolve_dataset_name(self.dataset_name),
+            train_type=train_type_named(self.train_type).name,
+        )
+        config._check_ranges()
+        backbone = BACKBONES[config.model_name]
+        default = {
+            "input_size": backbone.input_size,
+            "weights": backbone.pretraining,
+            "learning_rate": paper.learning_rate(config.model_name, config.dataset_name),
+            "selection_batches": paper.selection_batches(config.batch_size),
+        }
+        config = replace(
+            config, **{key: value for key, value in default.items() if getattr(config, key) is None}
+        )
+        backbone.check_input_size(config.input_size)
+        return config
+
+    def _check_ranges(self) -> None:
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            # Written so that a NaN fails as well.
+            if value is not None and not (low <= value <= high and math.isfinite(value)):
+                limits = f"between {low} and {high}" if high < math.inf else f"at least {low}"
+                raise UserError(f"--{name} {value} is out of range: it must be {limits}")
+        if self.learning_rate == 0:
+            raise UserError("--learning_rate must be above 0")
+        if self.run_name is not None and (
+            self.run_name in ("", ".", "..") or "/" in self.run_name or "\\" in self.run_name
+        ):
+            raise UserError(f"--run_name {self.run_name!r} must be a plain folder name")
+        if self.selection_file is not None and self.select_only:
+            raise UserError("--select_only has nothing to select when --selection_file is given")
+
+    def default_run_name(self) -> str:
+        """The settings that tell one run of a comparison from another."""
+        return (
+            f"{self.model_name}-{self.dataset_name}-{self.train_type}"
+            f"-rho{self.rho:g}-seed{self.seed}"
+        ).replace("/", "_").replace(":", "_")
+
+    def to_json(self) -> dict:
+        """A dictionary of plain JSON types."""
+        return asdict(self)
+
+
+_RANGES = (
+    ("rho", 0, 1),
+    ("batch_size", 1, math.inf),
+    ("eval_batch_size", 1, math.inf),
+    ("input_size", 1, math.inf),
+    ("num_epochs", 0, math.inf),
+    ("max_steps", 0, math.inf),
+    ("eval_every", 1, math.inf),
+    ("learning_rate", 0, math.inf),
+    ("weight_decay", 0, math.inf),
+    ("rotation", 0, 0.5),
+    ("num_classes", 1, math.inf),
+    ("selection_batches", 1, math.inf),
+    ("seed", 0, 2**31 - 1),
+)
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see --help)")
+
+
+def parse_args(argv: Optional[Sequence[str]] = None) -> RunConfig:
+    """Flags to a resolved RunConfig; ``--help`` prints and exits.
+
+    Raises:
+        UserError: an unknown flag or a bad value.
+    """
+    parser = _OneLineParser(
+        prog="main.py",
+        description="Select layers by Betti numbers of their activations and retrain them.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
+    )
+    for entry in fields(RunConfig):
+        options = {"help": entry.metadata["help"], **entry.metadata["argparse"]}
+        if "type" in entry.metadata:
+            options.update(type=entry.metadata["type"], default=entry.default)
+        parser.add_argument(f"--{entry.name}", **options)
+    return RunConfig(**vars(parser.parse_args(argv))).resolved()

@@ -1,0 +1,217 @@
+"""The run directory: what a run leaves behind. A reader never sees half a file."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Optional
+
+from models.errors import UserError
+from selection.record import Selection
+from train.config import RunConfig
+
+_PACKAGES = (
+    "tensorflow",
+    "tensorflow-addons",
+    "tensorflow-datasets",
+    "ripser",
+    "numpy",
+    "psutil",
+)
+_PROJECT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What ``result.json`` holds.
+
+    Attributes:
+        status: ``completed``, ``interrupted`` (Ctrl-C, SIGTERM) or ``failed`` (see ``error``).
+        best_test_accuracy, last_test_accuracy: shares in [0, 1]; None without an evaluation.
+        best_epoch: epoch (from 1) of the best one; 0 for an evaluation without training.
+        epochs, steps: epochs finished or begun, and optimizer steps, that were taken.
+        selection_seconds: wall time of the selection, compilation included.
+        seconds_per_epoch: median over epochs, evaluation not included.
+        trained_parameters, total_parameters, trained_share: of the trainable parameters.
+        memory: ``{figure: {"selection", "training"}}`` in MB of 1e6 bytes (``memory_utils.py``).
+        cpu_utilisation: percent of all logical CPUs, per phase.
+        wall_seconds: the whole run, from the parsed flags on.
+    """
+
+    status: str
+    train_type: str
+    num_layers: int
+    num_selected: int
+    best_test_accuracy: Optional[float]
+    last_test_accuracy: Optional[float]
+    best_epoch: Optional[int]
+    epochs: int
+    steps: int
+    selection_seconds: float
+    seconds_per_epoch: Optional[float]
+    trained_parameters: int
+    total_parameters: int
+    trained_share: float
+    memory: dict
+    cpu_utilisation: dict
+    wall_seconds: float
+    error: Optional[str] = None
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+
+class RunDirectory:
+    """One run's folder. Every file is written beside its place and then renamed into it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._metrics: list[str] = []
+
+    @classmethod
+    def create(cls, config: RunConfig) -> RunDirectory:
+        """Make ``<output_dir>/<run_name>``; an automatic name gets a number if it is taken.
+
+        Raises:
+            UserError: the folder cannot be made, or the given name is taken.
+        """
+        parent = Path(config.output_dir)
+        name = config.run_name or config.default_run_name()
+        attempt = 1
+        while True:
+            path = parent / (name if attempt == 1 else f"{name}-{attempt}")
+            try:
+                parent.mkdir(parents=True, exist_ok=True)
+                path.mkdir()
+                return cls(path)
+            except FileExistsError as error:
+                if config.run_name is not None or not path.exists():
+                    raise UserError(
+                        f"--run_name {name}: {path} exists already; choose another name"
+                        if path.exists()
+                        else f"--output_dir {parent} is not a folder"
+                    ) from error
+                attempt += 1
+            except OSError as error:
+                raise _not_writable(config, error) from error
+
+    def write_json(self, name: str, content: dict) -> None:
+        """Write ``name`` as JSON. NaN is not JSON and is refused with ValueError."""
+        text = json.dumps(content, indent=2, allow_nan=False)
+        self._write(name, text + "\n")
+
+    def write_config(self, config: RunConfig) -> None:
+        """``config.json``: the resolved configuration and where it ran."""
+        self.write_json("config.json", {**config.to_json(), "environment": environment()})
+
+    def write_selection(self, selection: Selection) -> None:
+        """``selection.json``, which ``--selection_file`` reads."""
+        self.write_json("selection.json", selection.to_json())
+
+    def add_metrics(self, line: dict) -> None:
+        """One more line of ``metrics.jsonl``."""
+        self._metrics.append(json.dumps(line, allow_nan=False))
+        self._write("metrics.jsonl", "\n".join(self._metrics) + "\n")
+
+    def write_result(self, result: RunResult) -> None:
+        """``result.json``."""
+        self.write_json("result.json", asdict(result))
+
+    def remove(self) -> None:
+        """Take the whole folder away again (the run turned out not to be possible)."""
+        shutil.rmtree(self.path)
+
+    def replace(self, name: str, write) -> None:
+        """Let ``write(temporary path)`` make a file, then move it to ``name``."""
+        # The ending stays, because writers choose the format by it.
+        temporary = self.path / f".writing-{os.getpid()}-{name}"
+        write(temporary)
+        os.replace(temporary, self.path / name)
+
+    def _write(self, name: str, text: str) -> None:
+        self.replace(name, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def check_output_dir(config: RunConfig) -> None:
+    """Find out early, before any download, that the run directory cannot be made.
+
+    Raises:
+        UserError: the output folder cannot be made or written, or the run name is taken.
+    """
+    parent = Path(config.output_dir).absolute()
+    if config.run_name is not None and os.path.lexists(parent / config.run_name):
+        raise UserError(
+            f"--run_name {config.run_name}: {parent / config.run_name} exists already; "
+            f"choose another name"
+        )
+    existing = parent
+    while not os.path.lexists(existing):
+        existing = existing.parent
+    if not existing.is_dir():
+        raise UserError(f"--output_dir {config.output_dir}: {existing} is not a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"--output_dir {config.output_dir}: {existing} is not writable")
+
+
+def _not_writable(config: RunConfig, error: OSError) -> UserError:
+    return UserError(f"--output_dir {config.output_dir} cannot be written: {error.strerror}")
+
+
+def environment() -> dict:
+    """Versions, device and revision that a result belongs to."""
+    import tensorflow as tf  # only here: records are also read where TensorFlow is not needed
+
+    gpus = tf.config.list_physical_devices("GPU")
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+    return {
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES if _has(name)},
+        "device": [detail.get("device_name", "GPU") for detail in details] or "CPU",
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "logical_cpus": os.cpu_count(),
+        "system": platform.platform(),
+        "git_revision": _git_revision(),
+        "command": sys.argv,
+    }
+
+
+def _has(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def _git_revision() -> Optional[str]:
+    """The checked-out commit, with ``+changes`` if tracked files differ; None outside git."""
+    git = shutil.which("git")
+    if git is None or not (_PROJECT / ".git").exists():
+        return None
+    head = subprocess.run(
+        [git, "-C", str(_PROJECT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    if head.returncode:
+        return None
+    status = subprocess.run(
+        [git, "-C", str(_PROJECT), "status", "--porcelain", "--untracked-files=no"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return head.stdout.strip() + ("+changes" if status.stdout.strip() else "")
