@@ -1,9 +1,10 @@
-# make run, make test: the two commands. Both install into .venv first, and only when something changed.
+# The two commands: make run, make test. Both install into .venv first, if something changed.
 # ARGS passes flags on:  make run ARGS="--model_name mobilenetv2"   make test ARGS="-k betti"
 # PYTHON names the interpreter:  make run PYTHON=/path/to/python3.11
 
 DEMO := --model_name digitnet --dataset_name digits --rho 0.3 --num_epochs 20
 VENV_PYTHON := .venv/bin/python
+PRINT_VERSION := sys; print("%d.%d" % sys.version_info[:2])
 
 # Prints "ok" or what is wrong with the Python that runs it, which may be any, Python 2 included.
 define PROBE
@@ -25,14 +26,15 @@ export PROBE
 # An interpreter named on the command line is the only one tried, and decides the version of .venv.
 ifeq ($(origin PYTHON),command line)
   CANDIDATES :=
-  WANTED := $(shell "$(PYTHON)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+  WANTED := $(shell "$(PYTHON)" -c 'import $(PRINT_VERSION)' 2>/dev/null)
 else
   CANDIDATES := python3.11 python3.10 python3.9 python3 python
   WANTED := 3.11 3.10 3.9
 endif
 
-# .venv is made anew if its Python is gone, has no pip or another version, or if an install was cut short.
-VENV_VERSION := $(shell $(VENV_PYTHON) -c 'import pip, sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+# .venv is made anew if its Python is gone, of another version or without pip, or if an install was
+# cut short.
+VENV_VERSION := $(shell $(VENV_PYTHON) -c 'import pip, $(PRINT_VERSION)' 2>/dev/null)
 ifeq ($(filter $(WANTED),$(VENV_VERSION)),)
   STALE := FORCE
 endif
@@ -47,7 +49,7 @@ PIP_INSTALL := PIP_CONSTRAINT=constraints.txt $(VENV_PYTHON) -m pip install --qu
 .PHONY: help run test lint bench clean FORCE
 
 help:
-	@echo "make run    install, then run the job on the embedded digits (about a minute), or with ARGS=\"...\""
+	@echo "make run    install, then run main.py on the embedded digits, or with ARGS=\"...\""
 	@echo "make test   install, then run the tests"
 	@echo "make lint   install, then run ruff"
 	@echo "make bench  install, then run the benchmarks"
@@ -69,8 +71,8 @@ clean:
 	@rm -rf .venv .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# All of PATH is searched: a shim that fails may stand before an interpreter that works. The old Python goes first
-# and the marker comes early, so that whatever cuts this short is noticed by the next call.
+# All of PATH is searched: a shim that fails may stand before an interpreter that works. The old
+# Python goes first and the marker comes early, so that the next call notices what was cut short.
 .venv/pyvenv.cfg: $(STALE)
 	@found=; problem=; \
 	probe() { \
@@ -80,7 +82,9 @@ clean:
 	}; \
 	if test -n "$(PYTHON)"; then probe "$(PYTHON)"; fi; \
 	for name in $(CANDIDATES); do \
-	  IFS=:; for folder in $$PATH; do if test -x "$$folder/$$name"; then probe "$$folder/$$name"; fi; done; unset IFS; \
+	  IFS=:; for folder in $$PATH; do \
+	    if test -x "$$folder/$$name"; then probe "$$folder/$$name"; fi; \
+	  done; unset IFS; \
 	done; \
 	if test -z "$$found"; then \
 	  echo "No usable Python$$problem: install Python 3.11, 3.10 or 3.9, 64-bit and with venv," \
@@ -88,11 +92,12 @@ clean:
 	  exit 1; \
 	fi; \
 	echo "Creating .venv with $$found"; \
-	rm -f $(VENV_PYTHON) && "$$found" -m venv --clear --without-pip .venv && touch .venv/installing && \
-	$(VENV_PYTHON) -Im ensurepip --upgrade --default-pip >/dev/null
+	rm -f $(VENV_PYTHON) && "$$found" -m venv --clear --without-pip .venv && \
+	touch .venv/installing && $(VENV_PYTHON) -Im ensurepip --upgrade --default-pip >/dev/null
 
 .venv/installed: requirements.txt constraints.txt .venv/pyvenv.cfg
-	@echo "Installing TensorFlow 2.15 and the rest into .venv: up to 700 MB to download, 2.2 GB on disk, some minutes ..."
+	@echo "Installing TensorFlow and the rest into .venv: up to 700 MB to download, 2.2 GB on disk," \
+	  "a minute on a fast line ..."
 	@touch .venv/installing
 	@$(PIP_INSTALL) -r requirements.txt
 	@rm .venv/installing

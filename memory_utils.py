@@ -22,8 +22,8 @@ from dataclasses import dataclass
 import psutil
 import tensorflow as tf
 
-from models import graph
-from models.graph import FLOAT_BYTES
+from models.graph import operations
+from models.liveness import FLOAT_BYTES, forward_pass
 from models.network import Network
 
 MB = 1e6  # bytes
@@ -71,9 +71,9 @@ def estimate_memory(
 
     Activations are float32 and live from the operation that writes them to the last one that
     reads them, residual branches included. Element-wise operations, normalisations and softmax
-    overwrite an input that nothing reads any more and the backward pass does not keep
-    (TensorFlow forwards such buffers too), reshapes cost nothing, and the batch of images is
-    never overwritten.
+    overwrite an input that nothing reads any more and the backward pass does not keep, reshapes
+    cost nothing, and the batch of images is never overwritten. (TensorFlow 2.15 does so for
+    ReLU, additions and softmax, but not for its fused batch norm and its GELU.)
 
     Kept for the backward pass, from the first trained layer on: the input of every layer whose
     kernel or gamma is trained and, where a gradient passes through, one bit per element for
@@ -95,7 +95,7 @@ def estimate_memory(
             flat.
     """
     trained_refs = _trained_refs(network, trained)
-    activations = graph.forward_pass(graph.operations(network.model), trained, batch_size)
+    activations = forward_pass(operations(network.model), trained, batch_size)
     trained_elements, frozen_elements = _count_elements(network, trained_refs)
     trained_mb = trained_elements * FLOAT_BYTES / MB
     return MemoryEstimate(
@@ -135,7 +135,7 @@ def estimate_selection_memory(
 def paper_memory(
     network: Network, trained: Collection[tf.Variable], batch_size: int = PAPER_BATCH_SIZE
 ) -> float:
-    """MB by the accounting behind Table 3 (method.md section 6), mistakes included.
+    """MB by the accounting behind Table 3 of the paper and in its authors' code, mistakes included.
 
     ``batch_size`` x the maximum, over convolutions, dense, batch-norm and ReLU layers in list
     order, of [4 x |output of the previous layer in the list, one sample| + 4 x |output, whole
@@ -214,7 +214,7 @@ def memory_report(
     *,
     frozen_bits: int = 32,
 ) -> dict[str, dict[str, float | None]]:
-    """``result.json``'s memory entry: figure -> phase -> MB, two decimals, None where there is none.
+    """``result.json``'s memory entry: figure -> phase -> MB with two decimals, or None.
 
     Args:
         trained: the variables that training updates; none for inference.

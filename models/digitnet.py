@@ -45,7 +45,8 @@ def _conv_bn(x: Any, channels: int, kernel: int, stride: int, name: str) -> Any:
     convolution = layers.Conv2D(
         channels, kernel, strides=stride, padding="same", use_bias=False, name=f"{name}_conv"
     )
-    return layers.BatchNormalization(name=f"{name}_bn")(convolution(x))
+    # Pre-training takes a few hundred steps: Keras' 0.99 would leave the statistics half way.
+    return layers.BatchNormalization(momentum=0.9, name=f"{name}_bn")(convolution(x))
 
 
 def load_pretrained(model: tf.keras.Model, name: str) -> None:  # noqa: ARG001

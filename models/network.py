@@ -62,6 +62,16 @@ def build_network(
         UserError: the input size does not fit, or the weights cannot be had or do not fit.
     """
     backbone.check_input_size(input_size)
+    network = _assemble(backbone, num_classes, input_size, weights, bn_mode, seed)
+    # Keras models are reference cycles: without this, the copies of the weights that building
+    # made linger, and every measured figure carries them.
+    gc.collect()
+    return network
+
+
+def _assemble(
+    backbone: Backbone, num_classes: int, input_size: int, weights: str, bn_mode: str, seed: int
+) -> Network:
     tf.keras.utils.set_random_seed(seed)
     module = backbone.load_module()
     inputs = tf.keras.Input((input_size, input_size, 3), name="pixels")
@@ -73,7 +83,6 @@ def build_network(
     batch_statistics = bn_mode == "paper" and backbone.batch_statistics_in_paper_mode
     features = fix_batch_norm(features, batch_statistics)
     model = _with_head(features, num_classes, seed)
-    gc.collect()  # Keras models are reference cycles: without this, copies of the weights linger
     return Network(backbone, model, selectable_layers(model), batch_statistics)
 
 

@@ -1,0 +1,140 @@
+"""The optimizer and the training step: exactly the selected variables change."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.errors import RunError
+from models.network import build_network
+from models.registry import BACKBONES
+from tests.helpers import random_pixels, snapshot, tiny_network
+from train.loop import Trainer
+from train.optimizer import cosine, keras_sgdw, sgdw
+
+
+def _batches(count: int = 3, size: int = 4, pixels: int = 32):
+    generator = np.random.default_rng(7)
+    return [
+        (
+            tf.constant(random_pixels(size, pixels, seed), tf.float32),
+            tf.constant(generator.integers(0, 5, size), tf.int64),
+        )
+        for seed in range(count)
+    ]
+
+
+def _ignore(loss, accuracy):
+    pass
+
+
+def test_tensorflow_addons_and_keras_take_the_same_steps():
+    generator = np.random.default_rng(0)
+    start = generator.normal(size=(20, 10)).astype(np.float32)
+    gradients = generator.normal(size=(30, 20, 10)).astype(np.float32)
+    ends = []
+    for make in (sgdw, keras_sgdw):
+        variable = tf.Variable(start)
+        optimizer = make(0.1, 5e-2, 30, [variable])
+        for gradient in gradients:
+            optimizer.apply_gradients([(tf.constant(gradient), variable)])
+        ends.append(variable.numpy())
+    np.testing.assert_allclose(ends[0], ends[1], rtol=1e-5, atol=1e-7)
+    assert np.abs(ends[0] - start).max() > 0.1
+
+
+def test_sgdw_against_its_definition():
+    """v = m v - lr_t g; w = w + v - lr_t wd w, with lr_t on a cosine."""
+    generator = np.random.default_rng(1)
+    weight = generator.normal(size=5)
+    gradients = generator.normal(size=(8, 5))
+    variable = tf.Variable(weight.astype(np.float32))
+    optimizer = sgdw(0.2, 0.1, 8, [variable])
+    velocity = np.zeros(5)
+    for step, gradient in enumerate(gradients):
+        rate = 0.2 * 0.5 * (1 + np.cos(np.pi * step / 8))
+        assert cosine(0.2, step, 8) == pytest.approx(rate, abs=1e-7)
+        velocity = 0.9 * velocity - rate * gradient
+        weight = weight - rate * 0.1 * weight + velocity
+        optimizer.apply_gradients([(tf.constant(gradient, tf.float32), variable)])
+    np.testing.assert_allclose(variable.numpy(), weight, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("indices", [[0], [1], [4, 9], [-1], None])
+def test_only_selected_variables_change(indices):
+    network = tiny_network("digits")
+    layers = network.layers if indices is None else [network.layers[index] for index in indices]
+    variables = [variable for layer in layers for variable in layer.variables]
+    before = snapshot(network)
+    trainer = Trainer(network, variables, sgdw(0.05, 5e-4, 10, variables))
+    trainer.train_epoch(_batches(), _ignore)
+    trained = {variable.ref() for variable in variables}
+    for weight, old in zip(network.model.weights, before):
+        same = (weight.numpy() == old).all()
+        assert same == (weight.ref() not in trained), weight.name
+
+
+def test_gradients_are_those_of_the_whole_network():
+    """Training a few layers takes the steps that full training takes for them."""
+    ends = []
+    for everything in (False, True):
+        network = tiny_network("digits")
+        dropout = network.model.get_layer("dropout")
+        dropout.rate = 0.0  # else the two runs would draw different masks
+        chosen = [v for index in (0, 7, 18) for v in network.layers[index].variables]
+        variables = network.model.trainable_variables if everything else chosen
+        trainer = Trainer(network, variables, sgdw(0.01, 5e-4, 10, variables))
+        trainer.train_epoch(_batches(1), _ignore)
+        ends.append([variable.numpy() for variable in chosen])
+    for partial, full in zip(*ends):
+        np.testing.assert_allclose(partial, full, rtol=1e-5, atol=1e-7)
+
+
+def test_resnet_step_leaves_moving_statistics_and_frozen_layers_alone():
+    network = build_network(BACKBONES["resnet50"], 5, 32, "none", bn_mode="paper")
+    variables = [v for index in (3, 60, 106) for v in network.layers[index].variables]
+    before = snapshot(network)
+    trainer = Trainer(network, variables, sgdw(0.01, 5e-4, 10, variables))
+    trainer.train_epoch(_batches(2), _ignore)
+    trained = {variable.ref() for variable in variables}
+    for weight, old in zip(network.model.weights, before):
+        assert (weight.numpy() == old).all() == (weight.ref() not in trained), weight.name
+
+
+def test_a_loss_that_is_not_finite_names_the_step():
+    network = tiny_network()
+    variables = list(network.head.variables)
+    trainer = Trainer(network, variables, sgdw(1e38, 0.0, 10, variables))
+    with pytest.raises(RunError, match=r"loss is (nan|inf) at step [2-9]"):
+        trainer.train_epoch(_batches(9), _ignore)
+
+
+def test_max_steps_and_partial_batches():
+    network = tiny_network()
+    variables = list(network.head.variables)
+    trainer = Trainer(network, variables, sgdw(0.01, 0.0, 10, variables))
+    seen = []
+    ragged = [*_batches(2), *_batches(1, size=3)]
+    result = trainer.train_epoch(ragged, lambda loss, accuracy: seen.append(loss))
+    assert result.steps == 3 and len(seen) == 3
+    assert result.loss == seen[-1]
+    assert trainer.train_epoch(_batches(3), _ignore, max_steps=5).steps == 2
+    assert trainer.steps_taken == 5
+
+
+def test_evaluation_counts_exactly():
+    network = tiny_network("digits")
+    trainer = Trainer(network, [], sgdw(0.01, 0.0, 1, []))
+    batches = [*_batches(2), *_batches(1, size=3)]
+    predictions = [network.model(x, training=False).numpy().argmax(1) for x, _ in batches]
+    correct = sum((p == y.numpy()).sum() for p, (_, y) in zip(predictions, batches))
+    assert trainer.evaluate(batches) == correct / 11
+
+
+def test_one_trace_serves_all_batch_sizes():
+    network = tiny_network()
+    variables = list(network.head.variables)
+    trainer = Trainer(network, variables, sgdw(0.01, 0.0, 10, variables))
+    trainer.train_epoch([*_batches(2), *_batches(1, size=3)], _ignore)
+    assert trainer._step.experimental_get_tracing_count() == 1
