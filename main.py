@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 # Read by TensorFlow when it is first imported: quiet start-up, and on the CPU an allocator
@@ -21,11 +22,10 @@ from train.config import parse_args  # noqa: E402
 INTERRUPTED = 130  # the shell's status for a process ended by Ctrl-C
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Parse, validate, hand over; the exit status."""
     try:
-        config = parse_args()
-        signal.signal(signal.SIGTERM, _terminate)
+        config = parse_args(argv)
         from train.run import run  # TensorFlow only once the flags are known to be good
 
         run(config)
@@ -47,4 +47,5 @@ def _terminate(number: int, frame: object) -> NoReturn:  # noqa: ARG001
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(main())

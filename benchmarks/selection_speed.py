@@ -84,7 +84,7 @@ def main() -> None:
         f"{options.samples} images, medians of {options.repeats} interleaved repeats, "
         f"{os.cpu_count()} logical CPUs, TensorFlow {tf.__version__}"
     )
-    print("| model | forward, s | selection, s | ratio | forward, MB | selection, MB | compile, s |")
+    print("| model | forward s | selection s | ratio | forward MB | selection MB | compile s |")
     print("|---|---|---|---|---|---|---|")
     for name in options.models:
         row = measure(name, options.samples, options.repeats)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from models.batch_norm import fix_batch_norm
 from models.layers import Layer, selectable_layers
 from models.registry import Backbone
+from models.weights import holds_head, load_h5
 
 HEAD_DROPOUT = 0.2  # rate; the authors' head (method: pooling, dropout 0.2, dense)
 
@@ -54,7 +55,8 @@ def build_network(
     """Build ``backbone`` with a freshly initialised head of ``num_classes`` logits.
 
     Args:
-        weights: the backbone's ``pretraining`` name, ``"none"``, or the path of a weights file.
+        weights: the backbone's ``pretraining`` name, ``"none"``, or the path of a weights file;
+            one that an earlier run wrote (``--save_weights``) brings its head along.
         bn_mode: ``"inference"`` or ``"paper"`` (see ``models/batch_norm.py``).
         seed: of the head's initialisation and dropout, and of everything under ``"none"``.
 
@@ -76,13 +78,17 @@ def _assemble(
     module = backbone.load_module()
     inputs = tf.keras.Input((input_size, input_size, 3), name="pixels")
     features = tf.keras.Model(inputs, module.build(backbone.name, inputs), name=backbone.name)
+    from_file = weights not in (backbone.pretraining, "none")
+    with_head = from_file and holds_head(weights)
     if weights == backbone.pretraining:
         module.load_pretrained(features, backbone.name)
-    elif weights != "none":
+    elif from_file and not with_head:
         module.load_file(features, weights)
     batch_statistics = bn_mode == "paper" and backbone.batch_statistics_in_paper_mode
     features = fix_batch_norm(features, batch_statistics)
     model = _with_head(features, num_classes, seed)
+    if with_head:
+        load_h5(model, weights)
     return Network(backbone, model, selectable_layers(model), batch_statistics)
 
 

@@ -40,6 +40,28 @@ def _no_download(name: str, error: Exception) -> UserError:
     )
 
 
+_WITH_HEAD = "adabet_with_head"  # HDF5 attribute of the files that save_network writes
+
+
+def save_network(model: tf.keras.Model, path: str) -> None:
+    """Write all weights of a network, head included, as Keras HDF5; ``--weights`` reads it."""
+    model.save_weights(path, save_format="h5")
+    with h5py.File(path, "r+") as file:
+        file.attrs[_WITH_HEAD] = True
+
+
+def holds_head(path: str) -> bool:
+    """Whether ``path`` was written by :func:`save_network`.
+
+    Raises:
+        UserError: it is HDF5 and damaged.
+    """
+    if not h5py.is_hdf5(path):
+        return False
+    with _open_h5(path) as file:
+        return _WITH_HEAD in file.attrs
+
+
 def load_h5(model: tf.keras.Model, path: str) -> None:
     """Load a Keras HDF5 weights file (``model.save_weights('x.h5')``) by position.
 
@@ -75,25 +97,31 @@ def load_h5(model: tf.keras.Model, path: str) -> None:
     tf.keras.backend.batch_set_value(assignments)
 
 
-def _read_h5(path: str) -> list[tuple[str, list[np.ndarray]]]:
-    """``[(layer name, its arrays)]`` of the layers that have weights, in stored order."""
+@contextlib.contextmanager
+def _open_h5(path: str) -> Iterator[h5py.File]:
     if not os.path.isfile(path):
         raise UserError(f"--weights {path}: no such file; give an .h5 (or, for vit, .npz) file")
     try:
         with h5py.File(path, "r") as file:
-            root = file.get("model_weights", file)
-            if not {"layer_names", "layer_names0"} & set(root.attrs):
-                raise UserError(f"--weights {path} is HDF5 but holds no Keras weights")
-            layers = []
-            for name in _attribute(root, "layer_names"):
-                group = root[name]
-                arrays = [np.asarray(group[key]) for key in _attribute(group, "weight_names")]
-                if arrays:
-                    layers.append((name, arrays))
-            return layers
+            yield file
     except (OSError, KeyError, RuntimeError) as error:  # what h5py raises on damaged files
         reason = str(error).splitlines()[0]
         raise UserError(f"--weights {path} is not readable Keras HDF5: {reason}") from error
+
+
+def _read_h5(path: str) -> list[tuple[str, list[np.ndarray]]]:
+    """``[(layer name, its arrays)]`` of the layers that have weights, in stored order."""
+    with _open_h5(path) as file:
+        root = file.get("model_weights", file)
+        if not {"layer_names", "layer_names0"} & set(root.attrs):
+            raise UserError(f"--weights {path} is HDF5 but holds no Keras weights")
+        layers = []
+        for name in _attribute(root, "layer_names"):
+            group = root[name]
+            arrays = [np.asarray(group[key]) for key in _attribute(group, "weight_names")]
+            if arrays:
+                layers.append((name, arrays))
+        return layers
 
 
 def _attribute(group: h5py.Group, key: str) -> list[str]:

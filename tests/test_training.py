@@ -116,7 +116,7 @@ def test_max_steps_and_partial_batches():
     trainer = Trainer(network, variables, sgdw(0.01, 0.0, 10, variables))
     seen = []
     ragged = [*_batches(2), *_batches(1, size=3)]
-    result = trainer.train_epoch(ragged, lambda loss, accuracy: seen.append(loss))
+    result = trainer.train_epoch(ragged, lambda loss, _: seen.append(loss))
     assert result.steps == 3 and len(seen) == 3
     assert result.loss == seen[-1]
     assert trainer.train_epoch(_batches(3), _ignore, max_steps=5).steps == 2

@@ -22,11 +22,14 @@ import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NoReturn, Optional, Union
+from typing import TYPE_CHECKING, BinaryIO, NoReturn, Optional, Union
 
 import numpy as np
 
 from models.errors import UserError
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
 
 DATASET_ALIASES = {"flowers102": "oxford_flowers102", "cub200": "caltech_birds2011"}
 BUILT_IN_DATASETS = ("digits", "folder")
@@ -293,7 +296,9 @@ def _load_digits(input_size: int) -> DataBundle:
     )
 
 
-def find_builder(name: str, data_dir: Optional[str] = None, download: bool = False):
+def find_builder(
+    name: str, data_dir: Optional[str] = None, download: bool = False
+) -> tfds.core.DatasetBuilder:
     """The prepared TFDS builder of a set (its `info.splits` tells the number of examples).
 
     With `data_dir` or TFDS_DATA_DIR the data must lie there, unless `download` is true; with
@@ -302,10 +307,11 @@ def find_builder(name: str, data_dir: Optional[str] = None, download: bool = Fal
     Raises UserError: unknown name, no image or no label feature, not prepared in `data_dir`, or
     a download that fails.
     """
-    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or None
+    origin = "--data_dir" if data_dir else "TFDS_DATA_DIR"
+    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR")
     root = Path(data_dir).expanduser() if data_dir else None
     if root and not download and not root.is_dir():
-        raise UserError(f"no folder {root}: --data_dir must be one with prepared TFDS data")
+        raise UserError(f"no folder {root}: {origin} must be one with prepared TFDS data")
     with _quiet_tfds():
         builder = _make_builder(name, root)
         _check_features(builder, name)
@@ -327,7 +333,7 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adabet"
 
 
-def _make_builder(name: str, root: Optional[Path]):
+def _make_builder(name: str, root: Optional[Path]) -> tfds.core.DatasetBuilder:
     import tensorflow_datasets as tfds
 
     try:
@@ -364,7 +370,7 @@ def _held_sets(root: Path) -> str:
     return ", ".join(_set_names(root)) or "no prepared set"
 
 
-def _check_features(builder, name: str) -> None:
+def _check_features(builder: tfds.core.DatasetBuilder, name: str) -> None:
     import tensorflow_datasets as tfds
 
     features = builder.info.features
@@ -376,7 +382,7 @@ def _check_features(builder, name: str) -> None:
         raise UserError(f"{name} has no feature 'label' with one class per image")
 
 
-def _prepare(builder, name: str, root: Optional[Path]) -> None:
+def _prepare(builder: tfds.core.DatasetBuilder, name: str, root: Optional[Path]) -> None:
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
@@ -392,7 +398,7 @@ def _prepare(builder, name: str, root: Optional[Path]) -> None:
         raise UserError(f"cannot prepare {name}: {_one_line(error)}; {hint}") from error
 
 
-def _check_connection(builder, name: str, hint: str) -> None:
+def _check_connection(builder: tfds.core.DatasetBuilder, name: str, hint: str) -> None:
     """Offline, TFDS retries each address for minutes; one look-up of the names tells at once."""
     if urllib.request.getproxies():
         return
@@ -407,7 +413,7 @@ def _check_connection(builder, name: str, hint: str) -> None:
         raise UserError(f"cannot download {name}: no connection to {min(hosts)}; {hint}")
 
 
-def _open_folder(data_dir: Optional[str]):
+def _open_folder(data_dir: Optional[str]) -> tfds.ImageFolder:
     """The tfds.ImageFolder of data_dir/SPLIT/CLASS/*.jpg|png."""
     import tensorflow_datasets as tfds
 
@@ -436,8 +442,8 @@ def _require_split(splits: Iterable[str], split: str, flag: str, name: str) -> N
         raise UserError(f"{name} has no split {split!r}, only {', '.join(splits)}: give --{flag}")
 
 
-def _require_images(builder, split: str, flag: str, name: str) -> None:
-    """`split` must name a split, or a TFDS slice of one such as "train[80%:]", that holds images."""
+def _require_images(builder: tfds.core.DatasetBuilder, split: str, flag: str, name: str) -> None:
+    """`split` must name a split with images, or a TFDS slice of one such as "train[80%:]"."""
     splits = builder.info.splits
     if name == "folder":
         _require_split(list(splits), split, flag, name)
@@ -453,7 +459,12 @@ def _require_images(builder, split: str, flag: str, name: str) -> None:
 
 
 def _load_split(
-    builder, split: str, size: int, name: str, cache: Path, fingerprint: str
+    builder: tfds.core.DatasetBuilder,
+    split: str,
+    size: int,
+    name: str,
+    cache: Path,
+    fingerprint: str,
 ) -> ImageSet:
     """Decode a split, or read what an earlier run decoded of the very same data."""
     version, count = builder.info.version, builder.info.splits[split].num_examples
@@ -465,7 +476,9 @@ def _load_split(
     return _cached(entry, size, count, batches, f"decoding {name} {split}")
 
 
-def _decode(builder, split: str, size: int, name: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _decode(
+    builder: tfds.core.DatasetBuilder, split: str, size: int, name: str
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches (uint8 [b, S, S, 3], int64 [b]) in the order of the prepared data."""
     import tensorflow as tf
     import tensorflow_datasets as tfds
@@ -506,7 +519,7 @@ def _decode(builder, split: str, size: int, name: str) -> Iterator[tuple[np.ndar
         raise UserError(f"cannot read {name} data: {place}: {_one_line(error)}") from error
 
 
-def _first_broken(builder) -> str:
+def _first_broken(builder: tfds.ImageFolder) -> str:
     """Which file of an image folder stopped the decoding: TensorFlow's message does not say."""
     import tensorflow as tf
 
@@ -519,11 +532,11 @@ def _first_broken(builder) -> str:
     return str(builder.data_path)
 
 
-def _fingerprint(builder, pattern: str) -> str:
+def _fingerprint(builder: tfds.core.DatasetBuilder, pattern: str) -> str:
     """Changes with the place of the data and with the name, size or time of any of its files."""
     root = Path(builder.data_path)
     digest = hashlib.sha256(f"{CACHE_FORMAT} {root.resolve()}".encode())
-    for path in sorted(root.glob(pattern)):
+    for path in filter(Path.is_file, sorted(root.glob(pattern))):
         status = path.stat()
         line = f"{path.relative_to(root)} {status.st_size} {status.st_mtime_ns}"
         digest.update(line.encode("utf-8", "surrogateescape"))

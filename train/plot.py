@@ -20,9 +20,10 @@ def plot_selection(selection: Selection, title: str, path: Path) -> None:
     Train types without scores show the activation sizes alone.
     """
     rows = selection.layers
-    panels = [("activation elements |a|", [row.activation_size for row in rows], True)]
+    panels = [("elements |a|", [row.activation_size for row in rows], True)]
     if selection.has_scores:
-        panels.insert(0, ("score", [row.score for row in rows], False))
+        # The head's score is often a hundred times the others': a linear axis would show only it.
+        panels.insert(0, ("score", [row.score for row in rows], True))
     if any(row.b1 is not None for row in rows):
         panels.insert(0, ("b1", [row.b1 for row in rows], False))
     figure = Figure(figsize=(max(8.0, 0.17 * len(rows) + 1.5), 1.9 * len(panels) + 2.0))

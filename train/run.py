@@ -8,17 +8,18 @@ import time
 from typing import Optional
 
 import tensorflow as tf
-from train.batches import epoch_batches, eval_batches, pooled_samples
-from train.datasets import DataBundle, load_dataset
 
 from memory_utils import PhaseMeter, memory_report, paper_notes
 from models.errors import RunError, UserError
 from models.network import Network, build_network
 from models.registry import BACKBONES
+from models.weights import save_network
 from selection.record import Selection, load_selection
 from selection.registry import SelectionRequest, train_type_named
 from train import report
+from train.batches import epoch_batches, eval_batches, pooled_samples
 from train.config import RunConfig
+from train.datasets import DataBundle, load_dataset
 from train.hyperparameters import selection_batch_size
 from train.loop import EpochResult, Trainer
 from train.optimizer import cosine, sgdw
@@ -160,6 +161,7 @@ class Run:
                 ended = epoch == config.num_epochs or self.trainer.steps_taken == config.max_steps
                 due = ended or epoch % config.eval_every == 0
                 self._record(epoch, result, self._evaluate(epoch) if due else None)
+                self._save_weights(ended)
                 if ended:
                     break
 
@@ -176,6 +178,17 @@ class Run:
         )
         with self.training_meter, step_bar(f"epoch {epoch}/{config.num_epochs}", steps) as on_step:
             return self.trainer.train_epoch(batches, on_step, config.max_steps)
+
+    def _save_weights(self, ended: bool) -> None:
+        keep, line = self.config.save_weights, self.metrics[-1]
+        tested = [other["test_accuracy"] or 0.0 for other in self.metrics]
+        new_best = line["test_accuracy"] is not None and line["test_accuracy"] > max(
+            tested[:-1], default=-1.0
+        )
+        if (keep == "last" and ended) or (keep == "best" and new_best):
+            self.directory.replace(
+                "weights.h5", lambda path: save_network(self.network.model, str(path))
+            )
 
     def _evaluate(self, epoch: int) -> float:
         size = self.config.eval_batch_size
@@ -201,8 +214,9 @@ class Run:
                     tf.summary.scalar(name, line[name], step=epoch)
 
     def _learning_rate(self) -> float:
-        """The one that the next step would use."""
-        return cosine(self.config.learning_rate, self.trainer.steps_taken, self.planned_steps)
+        """The one of the latest step."""
+        latest = max(0, self.trainer.steps_taken - 1)
+        return cosine(self.config.learning_rate, latest, self.planned_steps)
 
     def finish(self, status: str, error: Optional[str] = None) -> RunResult:
         """Write and print the result of what was measured so far."""
