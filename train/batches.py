@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.errors import UserError
-from train.datasets import ImageSet
+from train.image_store import ImageSet
 
 Batch = tuple[tf.Tensor, tf.Tensor]
 AHEAD = 2
