@@ -16,7 +16,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import psutil
@@ -25,6 +25,7 @@ import tensorflow as tf
 from models.graph import operations
 from models.liveness import FLOAT_BYTES, forward_pass
 from models.network import Network
+from selection.record import Trained
 
 MB = 1e6  # bytes
 PAPER_BATCH_SIZE = 8  # of Table 3
@@ -66,6 +67,7 @@ def estimate_memory(
     batch_size: int,
     *,
     frozen_bits: int = 32,
+    shares: Mapping | None = None,
 ) -> MemoryEstimate:
     """What one training step on ``trained`` needs; with nothing trained, what inference needs.
 
@@ -89,14 +91,17 @@ def estimate_memory(
         trained: variables of ``network.model``.
         batch_size: images per step.
         frozen_bits: bits per element of a variable that is not trained.
+        shares: by ``variable.ref()``, the share of its output channels that is trained, where that
+            is not all of them. Gradients and momentum exist for the share only; batch norm and
+            depthwise convolutions keep that share of their input.
 
     Raises:
         ValueError: ``trained`` holds a variable that is not the network's, or its model is not
             flat.
     """
     trained_refs = _trained_refs(network, trained)
-    activations = forward_pass(operations(network.model), trained, batch_size)
-    trained_elements, frozen_elements = _count_elements(network, trained_refs)
+    activations = forward_pass(operations(network.model), trained, batch_size, shares)
+    trained_elements, frozen_elements = _count_elements(network, trained_refs, shares)
     trained_mb = trained_elements * FLOAT_BYTES / MB
     return MemoryEstimate(
         weights=trained_mb + frozen_elements * frozen_bits / 8 / MB,
@@ -205,7 +210,7 @@ def paper_notes() -> tuple[str, ...]:
 
 def memory_report(
     network: Network,
-    trained: Collection[tf.Variable],
+    trained: Collection[Trained],
     batch_size: int,
     samples: int,
     selection_kind: str,
@@ -217,7 +222,7 @@ def memory_report(
     """``result.json``'s memory entry: figure -> phase -> MB with two decimals, or None.
 
     Args:
-        trained: the variables that training updates; none for inference.
+        trained: what training updates; nothing for inference.
         batch_size: images per training step.
         samples: images whose activations are pooled for the selection.
         selection_kind: ``"none"``, ``"forward"`` or ``"backward"``.
@@ -229,13 +234,17 @@ def memory_report(
     selection = estimate_selection_memory(
         network, batch_size, samples, selection_kind, frozen_bits=frozen_bits
     )
-    training = estimate_memory(network, trained, batch_size, frozen_bits=frozen_bits)
+    variables = [part.variable for part in trained]
+    shares = {part.variable.ref(): part.share for part in trained}
+    training = estimate_memory(
+        network, variables, batch_size, frozen_bits=frozen_bits, shares=shares
+    )
     meters = (selection_meter, training_meter)
     figures = {
         "estimate": (selection and selection.total, training.total),
         "paper": (
             paper_selection_memory(network, selection_kind, batch_size),
-            paper_memory(network, trained, batch_size),
+            paper_memory(network, variables, batch_size),
         ),
         "measured_allocator": tuple(meter and meter.allocator_peak for meter in meters),
         "measured_rss": tuple(meter and meter.rss_peak for meter in meters),
@@ -257,6 +266,7 @@ class PhaseMeter:
             blocks, weights included: the first GPU's, else the CPU's. None before the first
             block and where TensorFlow does not know (a CPU without
             ``TF_CPU_ALLOCATOR_USE_BFC=1`` at import).
+        latest_allocator_peak: the same of the latest block alone.
         rss_peak: MB, the process' largest resident set, sampled about 20 times a second; None
             before the first block.
         seconds: wall time, summed over the blocks.
@@ -267,6 +277,7 @@ class PhaseMeter:
 
     def __init__(self) -> None:
         self.allocator_peak: float | None = None
+        self.latest_allocator_peak: float | None = None
         self.rss_peak: float | None = None
         self.seconds = 0.0
         self.cpu_seconds = 0.0
@@ -302,6 +313,7 @@ class PhaseMeter:
         self._sample_once()
         if self._device is not None:
             peak = tf.config.experimental.get_memory_info(self._device)["peak"] / MB
+            self.latest_allocator_peak = peak
             self.allocator_peak = max(peak, self.allocator_peak or 0.0)
 
     def _sample(self) -> None:
@@ -336,9 +348,14 @@ def _trained_refs(network: Network, trained: Collection[tf.Variable]) -> set:
     return refs
 
 
-def _count_elements(network: Network, trained_refs: set) -> tuple[int, int]:
+def _count_elements(
+    network: Network, trained_refs: set, shares: Mapping | None = None
+) -> tuple[int, int]:
     """Elements of the trained variables and of all others, moving statistics among the latter."""
     counts = Counter()
     for variable in network.model.weights:
-        counts[variable.ref() in trained_refs] += math.prod(variable.shape)
+        ref, size = variable.ref(), math.prod(variable.shape)
+        trained = round(size * (shares or {}).get(ref, 1.0)) if ref in trained_refs else 0
+        counts[True] += trained
+        counts[False] += size - trained
     return counts[True], counts[False]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import tensorflow as tf
 
+from models.batch_norm import FixedBatchNormalization
 from models.graph import (
     ALIAS,
     EVERYTHING,
@@ -40,17 +41,21 @@ class Activations:
 
 
 def forward_pass(
-    graph: tuple[Operation, ...], trained: Collection[tf.Variable], batch_size: int
+    graph: tuple[Operation, ...],
+    trained: Collection[tf.Variable],
+    batch_size: int,
+    shares: Mapping | None = None,
 ) -> Activations:
     """Run the buffers of ``operations(model)`` through one forward pass of ``batch_size`` images.
 
     A buffer lives from the operation that writes it to the last one that reads it, or, where
-    the backward pass needs it, to the end.
+    the backward pass needs it, to the end. ``shares`` says, by ``variable.ref()``, which share of
+    a variable's output channels is trained; 1 where it says nothing.
     """
     buffers = _Buffers(graph, batch_size)
     peak = beside = 0
     peak_layer = ""
-    for op, (tensors, small) in zip(graph, _kept(graph, trained, batch_size)):
+    for op, (tensors, small) in zip(graph, _kept(graph, trained, batch_size, shares or {})):
         beside += small
         buffers.keep(tensors - {op.output})  # first, so that it is not overwritten
         buffers.write(op)
@@ -63,7 +68,7 @@ def forward_pass(
 
 
 def _kept(
-    graph: tuple[Operation, ...], trained: Collection[tf.Variable], batch_size: int
+    graph: tuple[Operation, ...], trained: Collection[tf.Variable], batch_size: int, shares: Mapping
 ) -> list[tuple[set[int], int]]:
     """Per operation: the tensors it keeps for the backward pass, and the bytes beside them."""
     refs = {variable.ref() for variable in trained}
@@ -72,8 +77,12 @@ def _kept(
     for op in graph:
         crossed = [tensor for tensor in op.inputs if carries[tensor]]
         carries[op.output] = bool(crossed) or any(v.ref() in refs for v in op.variables)
-        tensors, small = set(), 0
-        if any(v.ref() in refs for v in op.factors):
+        tensors, small, copied = set(), 0, 0
+        factors = [v.ref() for v in op.factors if v.ref() in refs]
+        share = max((shares.get(ref, 1.0) for ref in factors), default=0.0)
+        if 0 < share < 1 and _channel_by_channel(op.layer):
+            copied = share * batch_size * math.prod(op.layer.input.shape[1:]) * FLOAT_BYTES
+        elif factors:
             tensors.update(op.inputs)
         if crossed:
             elements = batch_size * op.elements
@@ -84,8 +93,15 @@ def _kept(
                 tensors.add(op.output)
             if op.remembers == OTHERS:
                 tensors.update(t for t in op.inputs if set(crossed) - {t})
-        kept.append((tensors, small))
+        kept.append((tensors, small + math.ceil(copied)))
     return kept
+
+
+def _channel_by_channel(layer: tf.keras.layers.Layer) -> bool:
+    """Whether an output channel reads one input channel, so that a slice keeps only its own."""
+    if isinstance(layer, FixedBatchNormalization):
+        return not layer.batch_statistics
+    return isinstance(layer, tf.keras.layers.DepthwiseConv2D)
 
 
 class _Buffers:

@@ -73,21 +73,26 @@ class SelfAttention(tf.keras.layers.Layer):
         )
         return kernel, self.add_weight(name=f"{name}_bias", shape=(outputs,), initializer="zeros")
 
-    def _per_head(self, flat, kernel, bias, tokens: int):
-        split = tf.reshape(tf.matmul(flat, kernel) + bias, [-1, tokens, self.heads, self.head_size])
-        return tf.transpose(split, [0, 2, 1, 3])
-
     def call(self, inputs):
+        return self.attend(inputs, lambda flat, kernel, bias: tf.matmul(flat, kernel) + bias)
+
+    def attend(self, inputs, project):
+        """The layer's output, its projections by ``project([rows, in], kernel, bias)``."""
         _, tokens, hidden = inputs.shape
         # Flat, because the gradient of a batched product holds one whole kernel per image.
         flat = tf.reshape(inputs, [-1, hidden])
-        query = self._per_head(flat, self.query_kernel, self.query_bias, tokens)
-        key = self._per_head(flat, self.key_kernel, self.key_bias, tokens)
-        value = self._per_head(flat, self.value_kernel, self.value_bias, tokens)
+
+        def per_head(kernel, bias):
+            split = [-1, tokens, self.heads, self.head_size]
+            return tf.transpose(tf.reshape(project(flat, kernel, bias), split), [0, 2, 1, 3])
+
+        query = per_head(self.query_kernel, self.query_bias)
+        key = per_head(self.key_kernel, self.key_bias)
+        value = per_head(self.value_kernel, self.value_bias)
         scores = tf.matmul(query, key, transpose_b=True) / math.sqrt(self.head_size)
         mixed = tf.transpose(tf.matmul(tf.nn.softmax(scores), value), [0, 2, 1, 3])
         joined = tf.reshape(mixed, [-1, self.heads * self.head_size])
-        outputs = tf.matmul(joined, self.output_kernel) + self.output_bias
+        outputs = project(joined, self.output_kernel, self.output_bias)
         return tf.reshape(outputs, [-1, tokens, hidden])
 
     def get_config(self):

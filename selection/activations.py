@@ -6,6 +6,9 @@ no activation leaves the graph: each layer is reduced to its n x n Gram matrix t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Optional
+
 import numpy as np
 import tensorflow as tf
 
@@ -16,13 +19,22 @@ from models.network import Network
 CHUNK = 8192  # columns per product; larger ones lose accuracy in float32
 
 
-def layer_distances(network: Network, images: np.ndarray, mini_batch: int) -> np.ndarray:
+GramFunction = Callable[[tf.Tensor], tf.Tensor]
+
+
+def layer_distances(
+    network: Network,
+    images: np.ndarray,
+    mini_batch: int,
+    grams: Optional[GramFunction] = None,
+) -> np.ndarray:
     """Pooled Euclidean distances between the samples, at every layer (paper section 4.2.1).
 
     Args:
         images: raw pixels ``[samples, size, size, 3]`` in [0, 255].
         mini_batch: samples per forward pass. It only changes the result where batch norm uses
             batch statistics: otherwise the samples do not see each other.
+        grams: ``gram_function(network, mini_batch)`` where it is called again and again.
 
     Returns:
         float64 ``[layers, samples, samples]`` in execution order.
@@ -30,13 +42,14 @@ def layer_distances(network: Network, images: np.ndarray, mini_batch: int) -> np
     Raises:
         RunError: a layer's activations are not finite; the message names the layer.
     """
-    grams = gram_function(network, mini_batch)(tf.cast(images, tf.float32)).numpy()
+    compiled = grams or gram_function(network, mini_batch)
+    matrices = compiled(tf.cast(images, tf.float32)).numpy()
     return np.stack(
-        [distances_from_gram(gram, layer) for gram, layer in zip(grams, network.layers)]
+        [distances_from_gram(gram, layer) for gram, layer in zip(matrices, network.layers)]
     )
 
 
-def gram_function(network: Network, mini_batch: int) -> tf.types.experimental.GenericFunction:
+def gram_function(network: Network, mini_batch: int) -> GramFunction:
     """The compiled pass from ``[samples, size, size, 3]`` to Gram matrices.
 
     Its result is float64 ``[layers, samples, samples]``.
@@ -45,42 +58,53 @@ def gram_function(network: Network, mini_batch: int) -> tf.types.experimental.Ge
 
     @tf.function(reduce_retracing=True)
     def grams(images: tf.Tensor) -> tf.Tensor:
-        if network.batch_statistics:
-            # Here a sample's activation depends on its batch, so the mini-batches stay apart.
-            starts = range(0, images.shape[0], mini_batch)
-            parts = [taps(images[start : start + mini_batch], training=False) for start in starts]
-            activations = [tf.concat(pieces, axis=0) for pieces in zip(*parts)]
-        else:
-            activations = taps(images, training=False)
-        return tf.stack([_centred_gram(activation) for activation in activations])
+        activations = run_mini_batches(network, taps, images, mini_batch)
+        return tf.stack([_layer_gram(activation) for activation in activations])
 
     return grams
 
 
-def _centred_gram(activation: tf.Tensor) -> tf.Tensor:
-    """Gram matrix ``[n, n]`` (float64) of the centred cloud ``[n, ...]`` (float32).
+def run_mini_batches(
+    network: Network, taps: tf.keras.Model, images: tf.Tensor, mini_batch: int
+) -> list[tf.Tensor]:
+    """The outputs of ``taps``, each ``[samples, ...]``, for pooled ``images``.
+
+    All at once, except where a sample's activation depends on its batch (batch statistics): there
+    the mini-batches stay apart.
+    """
+    if not network.batch_statistics:
+        return taps(images, training=False)
+    starts = range(0, images.shape[0], mini_batch)
+    parts = [taps(images[start : start + mini_batch], training=False) for start in starts]
+    return [tf.concat(pieces, axis=0) for pieces in zip(*map(tf.nest.flatten, parts))]
+
+
+def _layer_gram(activation: tf.Tensor) -> tf.Tensor:
+    features = int(np.prod(activation.shape[1:]))
+    return centred_gram(tf.reshape(activation, [tf.shape(activation)[0], features]))
+
+
+def centred_gram(cloud: tf.Tensor) -> tf.Tensor:
+    """Gram matrices ``[..., n, n]`` (float64) of the centred clouds ``[..., n, d]`` (float32).
 
     Centring per feature and accumulating chunks in float64 keeps the distances exact to about
     1e-7; one float32 product of an uncentred cloud gave b1 18 in place of 37.
     """
-    samples = tf.shape(activation)[0]
-    features = int(np.prod(activation.shape[1:]))
-    cloud = tf.reshape(activation, [samples, features])
-    total = tf.zeros([samples, samples], tf.float64)
+    features = cloud.shape[-1]
     whole = features // CHUNK * CHUNK
-    if whole > CHUNK:
-        total += _chunked_gram(cloud, whole, total)
-    elif whole:
-        total += _product(cloud[:, :whole])
-    if features > whole:
-        total += _product(cloud[:, whole:])
-    return total
+    if whole <= CHUNK:
+        total = _product(cloud[..., :whole]) if whole else 0.0
+    else:
+        total = _chunked_gram(cloud, whole)
+    return total + _product(cloud[..., whole:]) if features > whole else total
 
 
-def _chunked_gram(cloud: tf.Tensor, whole: int, zero: tf.Tensor) -> tf.Tensor:
+def _chunked_gram(cloud: tf.Tensor, whole: int) -> tf.Tensor:
     def step(start: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return start + CHUNK, total + _product(cloud[:, start : start + CHUNK])
+        return start + CHUNK, total + _product(cloud[..., start : start + CHUNK])
 
+    shape = tf.shape(cloud)
+    zero = tf.zeros(tf.concat([shape[:-1], shape[-2:-1]], axis=0), tf.float64)
     _, total = tf.while_loop(
         lambda start, _: start < whole, step, (tf.constant(0), zero), parallel_iterations=1
     )
@@ -88,7 +112,7 @@ def _chunked_gram(cloud: tf.Tensor, whole: int, zero: tf.Tensor) -> tf.Tensor:
 
 
 def _product(chunk: tf.Tensor) -> tf.Tensor:
-    centred = chunk - tf.reduce_mean(chunk, axis=0, keepdims=True)
+    centred = chunk - tf.reduce_mean(chunk, axis=-2, keepdims=True)
     return tf.cast(tf.matmul(centred, centred, transpose_b=True), tf.float64)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from selection.ranking import make_selection, number_selected
+import numpy as np
+
+from selection.ranking import make_selection, number_selected, select_top
 from selection.record import Selection
 from selection.registry import SelectionRequest
 
@@ -28,3 +30,42 @@ def _last(request: SelectionRequest, count: int, train_type: str, rho=None) -> S
     layers = request.network.layers
     chosen = [layer.index >= len(layers) - count for layer in layers]
     return make_selection(layers, chosen, train_type=train_type, rho=rho)
+
+
+def norms_and_biases(request: SelectionRequest, train_type: str) -> Selection:
+    """gamma and beta of every norm, every bias, and the whole head (TinyTL's bias-only way)."""
+    layers = request.network.layers
+    # The head's kernel and bias, and of the others all variables of one axis: exactly the gammas,
+    # betas and biases.
+    chosen = [
+        [
+            position
+            for position, variable in enumerate(layer.variables)
+            if layer is request.network.head or variable.shape.rank == 1
+        ]
+        for layer in layers
+    ]
+    return make_selection(layers, chosen, train_type=train_type)
+
+
+def random_layers(request: SelectionRequest, train_type: str) -> Selection:
+    """Control: as many layers as AdaBet would take, drawn by the run's seed."""
+    layers = request.network.layers
+    scores = np.random.default_rng(request.seed).permutation(len(layers)).astype(float)
+    return _by_score(request, scores, train_type)
+
+
+def smallest_layers(request: SelectionRequest, train_type: str) -> Selection:
+    """Control: as many layers as AdaBet would take, the ones with the smallest activations."""
+    scores = [1 / layer.activation_size for layer in request.network.layers]
+    return _by_score(request, scores, train_type)
+
+
+def _by_score(request: SelectionRequest, scores, train_type: str) -> Selection:
+    return select_top(
+        request.network.layers,
+        scores,
+        request.rho,
+        train_type=train_type,
+        always_head=request.always_head,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Optional
+from typing import Optional, Union
 
 import numpy as np
 
@@ -37,7 +37,6 @@ def select_top(
     always_head: bool = False,
     betti: Optional[Sequence[int]] = None,
     samples: int = 0,
-    seconds: float = 0.0,
 ) -> Selection:
     """The top ``number_selected(rho, L)`` layers by score, and the head if ``always_head``.
 
@@ -66,13 +65,12 @@ def select_top(
         betti=betti,
         ties_at_cut=ties,
         samples=samples,
-        seconds=seconds,
     )
 
 
 def make_selection(
     layers: Sequence[Layer],
-    chosen: Sequence[bool],
+    chosen: Sequence[Union[bool, Sequence[int]]],
     *,
     train_type: str,
     rho: Optional[float] = None,
@@ -80,9 +78,12 @@ def make_selection(
     betti: Optional[Sequence[int]] = None,
     ties_at_cut: int = 0,
     samples: int = 0,
-    seconds: float = 0.0,
+    figures: Optional[dict] = None,
 ) -> Selection:
-    """The record of a choice that has been made, with the ranks and sizes beside it."""
+    """The record of a choice that has been made, with the ranks and sizes beside it.
+
+    ``chosen`` says per layer whether it is trained, or the positions of its trained variables.
+    """
     unknown = [None] * len(layers)
     columns = zip(
         layers,
@@ -90,7 +91,7 @@ def make_selection(
         unknown if scores is None else scores,
         unknown if scores is None else ranks(scores),
         ranks([-layer.activation_size for layer in layers]),
-        chosen,
+        [_positions(layer, choice) for layer, choice in zip(layers, chosen)],
     )
     rows = tuple(
         LayerChoice(
@@ -103,9 +104,10 @@ def make_selection(
             score=None if score is None else float(score),
             rank=position,
             size_rank=smallness,
-            selected=bool(selected),
+            selected=bool(positions),
+            variables=tuple(positions),
         )
-        for layer, b1, score, position, smallness, selected in columns
+        for layer, b1, score, position, smallness, positions in columns
     )
     count = sum(row.selected for row in rows)
     return Selection(
@@ -114,8 +116,15 @@ def make_selection(
         num_layers=len(rows),
         num_selected=count,
         samples=samples,
-        seconds=seconds,
+        seconds=0.0,
         ties_at_cut=ties_at_cut,
         overlap_with_smallest=sum(row.selected and row.size_rank <= count for row in rows),
         layers=rows,
+        figures=figures or {},
     )
+
+
+def _positions(layer: Layer, choice: Union[bool, Sequence[int]]) -> Sequence[int]:
+    if isinstance(choice, (bool, np.bool_)):
+        return range(len(layer.variables)) if choice else ()
+    return sorted(choice)

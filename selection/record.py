@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Optional
 
@@ -25,7 +26,9 @@ class LayerChoice:
         score: what the ranking sorts by, higher first; None without a ranking.
         rank: 1 for the highest score; None without a ranking.
         size_rank: 1 for the smallest activation (the ranking by 1/|a| alone).
-        selected: whether the layer's variables are trained.
+        selected: whether any of the layer's variables is trained.
+        variables: positions, among the layer's variables, of those that are trained.
+        channels: output channels that are trained; None for all of them.
     """
 
     index: int
@@ -38,6 +41,41 @@ class LayerChoice:
     rank: Optional[int]
     size_rank: int
     selected: bool
+    variables: tuple[int, ...]
+    channels: Optional[tuple[int, ...]] = None
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """One variable to train, or a slice of it.
+
+    Attributes:
+        variable: the whole variable.
+        channels: the entries of its output-channel axis that are trained; None for all.
+        layer: the layer it belongs to.
+    """
+
+    variable: tf.Variable
+    channels: Optional[tuple[int, ...]]
+    layer: Layer
+
+    @property
+    def axis(self) -> int:
+        """The axis of ``variable`` that counts output channels."""
+        depthwise = self.layer.type == "depthwise_conv" and self.variable.shape.rank == 4
+        return 2 if depthwise else self.variable.shape.rank - 1
+
+    @property
+    def share(self) -> float:
+        """The share of the output channels that is trained, 0 to 1."""
+        if self.channels is None:
+            return 1.0
+        return len(self.channels) / self.variable.shape[self.axis]
+
+    @property
+    def params(self) -> int:
+        """Number of trained parameters."""
+        return round(math.prod(self.variable.shape) * self.share)
 
 
 @dataclass(frozen=True)
@@ -52,6 +90,8 @@ class Selection:
             without a ranking.
         overlap_with_smallest: selected layers that are also among the as many layers with the
             smallest activations.
+        figures: what else the train type has to report, by name (ElasticTrainer's predicted time
+            ratio...).
     """
 
     train_type: str
@@ -63,6 +103,7 @@ class Selection:
     ties_at_cut: int
     overlap_with_smallest: int
     layers: tuple[LayerChoice, ...]
+    figures: dict = field(default_factory=dict)
 
     @property
     def selected(self) -> tuple[LayerChoice, ...]:
@@ -74,11 +115,17 @@ class Selection:
         """Whether a ranking decided (and not a fixed rule)."""
         return any(row.score is not None for row in self.layers)
 
-    def trained_variables(self, layers: Sequence[Layer]) -> list[tf.Variable]:
-        """The variables to train, given the ``layers`` of the network it was made for."""
+    def trained(self, layers: Sequence[Layer]) -> list[Trained]:
+        """What to train, given the ``layers`` of the network it was made for."""
         return [
-            variable for row in self.selected for variable in layers[row.index].variables
+            Trained(layers[row.index].variables[position], row.channels, layers[row.index])
+            for row in self.selected
+            for position in row.variables
         ]
+
+    def timed(self, seconds: float) -> Selection:
+        """The same with its wall time."""
+        return replace(self, seconds=seconds)
 
     def to_json(self) -> dict:
         """A dictionary of plain JSON types."""
@@ -123,5 +170,8 @@ def _checked_rows(content: object, where: str) -> list[LayerChoice]:
     for number, row in enumerate(content["layers"]):
         if not isinstance(row, dict) or set(row) != columns:
             raise UserError(f"{where}: layer {number} must hold {', '.join(sorted(columns))}")
-        rows.append(LayerChoice(**row))
+        lists = {
+            key: None if row[key] is None else tuple(row[key]) for key in ("variables", "channels")
+        }
+        rows.append(LayerChoice(**{**row, **lists}))
     return rows

@@ -6,8 +6,8 @@ Importing this module does not import TensorFlow: ``main.py`` needs the names fo
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from models.errors import UserError
@@ -30,9 +30,12 @@ class SelectionRequest:
         always_head: train the head in addition (``--head always``).
         batch_size: samples per mini-batch of the selection.
         num_batches: mini-batches to pool.
-        sample_images: ``count`` -> the first images of the training set, raw pixels
-            ``[count, size, size, 3]``, uint8, in data set order; no labels.
+        sample_images: ``count`` -> the first images of the training set (or a draw of them),
+            raw pixels ``[count, size, size, 3]``, uint8; no labels.
+        labelled_images: ``count`` -> such images and their labels, int64 ``[count]``.
         seed: for train types that draw at random.
+        learning_rate, weight_decay: of the training to come.
+        settings: the flags that concern one train type only, by name (``fisher``...).
     """
 
     network: Network
@@ -41,7 +44,11 @@ class SelectionRequest:
     batch_size: int
     num_batches: int
     sample_images: Callable[[int], np.ndarray]
-    seed: int
+    labelled_images: Callable[[int], tuple[np.ndarray, np.ndarray]]
+    seed: int = 0
+    learning_rate: float = 1e-3
+    weight_decay: float = 5e-4
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,8 @@ class TrainType:
         cost: what selecting takes: ``none`` (a fixed rule), ``forward`` passes, or a
             ``backward`` pass through the whole network.
         uses_rho: whether ``--rho`` matters.
+        by_betti: whether it ranks by Betti numbers (and so can rank channels, ``--rho_ch``).
+        plan: ``once``, or ``elastic`` and ``prune``, which change during training.
     """
 
     name: str
@@ -61,6 +70,8 @@ class TrainType:
     summary: str
     cost: str = "none"
     uses_rho: bool = True
+    by_betti: bool = False
+    plan: str = "once"
     aliases: tuple[str, ...] = ()
     options: tuple[tuple[str, Any], ...] = ()
 
@@ -79,7 +90,25 @@ TRAIN_TYPES = {
             function="adabet:select",
             summary="AdaBet: top rho of the layers by b1 / activation size",
             cost="forward",
+            by_betti=True,
             aliases=("bettitrain",),
+            options=(("normalise_by", "activations"),),
+        ),
+        TrainType(
+            name="no_norm_betti_train",
+            function="adabet:select",
+            summary="ablation: by b1 alone",
+            cost="forward",
+            by_betti=True,
+            options=(("normalise_by", "nothing"),),
+        ),
+        TrainType(
+            name="weight_norm_betti_train",
+            function="adabet:select",
+            summary="ablation: by b1 / number of weights",
+            cost="forward",
+            by_betti=True,
+            options=(("normalise_by", "weights"),),
         ),
         TrainType(
             name="full_training",
@@ -97,6 +126,44 @@ TRAIN_TYPES = {
             name="last_k_training",
             function="fixed:last_layers",
             summary="the last floor(rho * L) layers, head included",
+        ),
+        TrainType(
+            name="bn_plus_bias_training",
+            function="fixed:norms_and_biases",
+            summary="gamma and beta of norms, all biases, and the head",
+            uses_rho=False,
+        ),
+        TrainType(
+            name="random_k_training",
+            function="fixed:random_layers",
+            summary="control: floor(rho * L) layers drawn by --seed",
+        ),
+        TrainType(
+            name="smallest_k_training",
+            function="fixed:smallest_layers",
+            summary="control: the floor(rho * L) layers with the smallest activations",
+        ),
+        TrainType(
+            name="fisher_training",
+            function="fisher:select",
+            summary="top rho of the layers by Fisher information on one labelled batch",
+            cost="backward",
+            aliases=("fisher",),
+        ),
+        TrainType(
+            name="elastic_training",
+            function="elastic:select",
+            summary="ElasticTrainer: tensors by knapsack, anew every --interval epochs",
+            cost="backward",
+            plan="elastic",
+        ),
+        TrainType(
+            name="prune_training",
+            function="fixed:everything",
+            summary="PruneTrain: every layer, pruned every --interval epochs",
+            uses_rho=False,
+            plan="prune",
+            aliases=("prunetrain",),
         ),
     )
 }

@@ -6,6 +6,7 @@ import numpy as np
 
 from models.network import Network, build_network
 from models.registry import BACKBONES
+from selection.record import Trained
 
 
 def tiny_network(weights: str = "none", **options) -> Network:
@@ -22,3 +23,9 @@ def random_pixels(count: int, size: int = 32, seed: int = 0) -> np.ndarray:
 def snapshot(network: Network) -> list[np.ndarray]:
     """Copies of all weights, moving statistics included."""
     return [weight.numpy() for weight in network.model.weights]
+
+
+def whole(network: Network, variables) -> list[Trained]:
+    """``variables`` as what to train, all channels."""
+    owner = {v.ref(): layer for layer in network.layers for v in layer.variables}
+    return [Trained(variable, None, owner[variable.ref()]) for variable in variables]

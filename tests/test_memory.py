@@ -21,6 +21,7 @@ from models.layers import selectable_layers
 from models.network import Network, build_network
 from models.registry import BACKBONES
 from models.vit_layers import FirstToken, SelfAttention
+from tests.helpers import tiny_network, whole
 
 ROOT = Path(__file__).resolve().parents[1]
 MB = 1e6
@@ -292,7 +293,8 @@ def test_report_has_every_figure():
     with meter:
         network.model(tf.zeros((8, 8, 8, 2)))
     head = network.head.variables
-    report = memory_utils.memory_report(network, head, 8, 40, "forward", None, meter)
+    trained = whole(network, head)
+    report = memory_utils.memory_report(network, trained, 8, 40, "forward", None, meter)
     assert set(report) == {"estimate", "paper", "measured_allocator", "measured_rss"}
     assert all(set(phases) == {"selection", "training"} for phases in report.values())
     assert report["estimate"]["training"] == round(estimate_memory(network, head, 8).total, 2)
@@ -300,7 +302,7 @@ def test_report_has_every_figure():
     assert report["paper"]["training"] == round(paper_memory(network, head), 2)
     assert report["measured_rss"] == {"selection": None, "training": round(meter.rss_peak, 2)}
     assert report["measured_allocator"]["selection"] is None
-    none = memory_utils.memory_report(network, head, 8, 40, "none")
+    none = memory_utils.memory_report(network, trained, 8, 40, "none")
     assert none["estimate"]["selection"] is None and none["paper"]["selection"] is None
     json.dumps(report)
 
@@ -413,3 +415,20 @@ def test_a_meter_cannot_measure_inside_itself():
         pass
     with meter:
         pass
+
+
+def test_a_share_of_the_channels_needs_less():
+    """Gradients and momentum of the slice; batch norm keeps only its channels of the input."""
+    network = tiny_network()
+    conv, norm = network.layers[2], network.layers[3]
+    for layer in (conv, norm):
+        variables = list(layer.variables)
+        full = estimate_memory(network, variables, 8)
+        shares = {variable.ref(): 0.25 for variable in variables}
+        part = estimate_memory(network, variables, 8, shares=shares)
+        assert part.gradients == pytest.approx(full.gradients / 4)
+        assert part.momentum == pytest.approx(full.momentum / 4)
+        assert part.weights == pytest.approx(full.weights)
+    saved = full.kept_activations - part.kept_activations
+    kept = 8 * 4 * norm.activation_size / 1e6
+    assert saved == pytest.approx(0.75 * kept)

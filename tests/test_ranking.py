@@ -22,6 +22,7 @@ class FakeLayer:
     name: str = "layer"
     type: str = "conv"
     params: int = 10
+    variables: tuple = (None, None)
 
 
 def _layers(sizes):

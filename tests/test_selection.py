@@ -18,7 +18,7 @@ from selection.registry import TRAIN_TYPES, SelectionRequest, train_type_named
 from tests.helpers import random_pixels, snapshot, tiny_network
 
 
-def _request(network, images, rho=0.3, always_head=False):
+def _request(network, images, rho=0.3, always_head=False, **settings):
     return SelectionRequest(
         network=network,
         rho=rho,
@@ -26,7 +26,8 @@ def _request(network, images, rho=0.3, always_head=False):
         batch_size=8,
         num_batches=len(images) // 8,
         sample_images=lambda count: images[:count],
-        seed=0,
+        labelled_images=lambda count: (images[:count], np.arange(count) % 5),
+        settings={"rho_ch": 1.0, "aggregation": "pool", "fisher": "mean", **settings},
     )
 
 
@@ -58,23 +59,23 @@ def test_b1_equals_ripser_on_raw_float64_activations():
 
 @pytest.mark.parametrize("features", [5, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 3 * CHUNK + 17])
 def test_chunks_cover_every_feature(features):
-    from selection.activations import _centred_gram
+    from selection.activations import centred_gram
 
     cloud = np.random.default_rng(0).normal(size=(10, features)).astype(np.float32)
-    gram = tf.function(_centred_gram)(tf.constant(cloud)).numpy()
+    gram = tf.function(centred_gram)(tf.constant(cloud)).numpy()
     centred = cloud.astype(np.float64) - cloud.astype(np.float64).mean(0)
     np.testing.assert_allclose(gram, centred @ centred.T, rtol=1e-5, atol=1e-4)
 
 
 def test_a_large_common_mean_does_no_harm():
     """One float32 product of the uncentred cloud would lose all digits here."""
-    from selection.activations import _centred_gram, distances_from_gram
+    from selection.activations import centred_gram, distances_from_gram
 
     cloud = np.random.default_rng(1).normal(size=(40, 30000)).astype(np.float32)
     far = cloud + np.float32(1000.0)
     layer = tiny_network().layers[0]
     exact = cdist(far.astype(np.float64), far.astype(np.float64))
-    found = distances_from_gram(tf.function(_centred_gram)(tf.constant(far)).numpy(), layer)
+    found = distances_from_gram(tf.function(centred_gram)(tf.constant(far)).numpy(), layer)
     np.testing.assert_allclose(found, exact, rtol=1e-6, atol=1e-6)
     assert betti_1(found) == betti_1(exact)
     naive = far @ far.T

@@ -9,9 +9,9 @@ import tensorflow as tf
 from models.errors import RunError
 from models.network import build_network
 from models.registry import BACKBONES
-from tests.helpers import random_pixels, snapshot, tiny_network
+from tests.helpers import random_pixels, snapshot, tiny_network, whole
 from train.loop import Trainer
-from train.optimizer import cosine, keras_sgdw, sgdw
+from train.optimizer import Schedule, keras_sgdw, momentum_slots, sgdw
 
 
 def _batches(count: int = 3, size: int = 4, pixels: int = 32):
@@ -36,7 +36,7 @@ def test_tensorflow_addons_and_keras_take_the_same_steps():
     ends = []
     for make in (sgdw, keras_sgdw):
         variable = tf.Variable(start)
-        optimizer = make(0.1, 5e-2, 30, [variable])
+        optimizer = make(Schedule(0.1, 5e-2, 30), [variable])
         for gradient in gradients:
             optimizer.apply_gradients([(tf.constant(gradient), variable)])
         ends.append(variable.numpy())
@@ -50,11 +50,12 @@ def test_sgdw_against_its_definition():
     weight = generator.normal(size=5)
     gradients = generator.normal(size=(8, 5))
     variable = tf.Variable(weight.astype(np.float32))
-    optimizer = sgdw(0.2, 0.1, 8, [variable])
+    schedule = Schedule(0.2, 0.1, 8)
+    optimizer = sgdw(schedule, [variable])
     velocity = np.zeros(5)
     for step, gradient in enumerate(gradients):
         rate = 0.2 * 0.5 * (1 + np.cos(np.pi * step / 8))
-        assert cosine(0.2, step, 8) == pytest.approx(rate, abs=1e-7)
+        assert schedule.rate(step) == pytest.approx(rate, abs=1e-7)
         velocity = 0.9 * velocity - rate * gradient
         weight = weight - rate * 0.1 * weight + velocity
         optimizer.apply_gradients([(tf.constant(gradient, tf.float32), variable)])
@@ -67,7 +68,7 @@ def test_only_selected_variables_change(indices):
     layers = network.layers if indices is None else [network.layers[index] for index in indices]
     variables = [variable for layer in layers for variable in layer.variables]
     before = snapshot(network)
-    trainer = Trainer(network, variables, sgdw(0.05, 5e-4, 10, variables))
+    trainer = Trainer(network, whole(network, variables), Schedule(0.05, 5e-4, 10))
     trainer.train_epoch(_batches(), _ignore)
     trained = {variable.ref() for variable in variables}
     for weight, old in zip(network.model.weights, before):
@@ -84,7 +85,7 @@ def test_gradients_are_those_of_the_whole_network():
         dropout.rate = 0.0  # else the two runs would draw different masks
         chosen = [v for index in (0, 7, 18) for v in network.layers[index].variables]
         variables = network.model.trainable_variables if everything else chosen
-        trainer = Trainer(network, variables, sgdw(0.01, 5e-4, 10, variables))
+        trainer = Trainer(network, whole(network, variables), Schedule(0.01, 5e-4, 10))
         trainer.train_epoch(_batches(1), _ignore)
         ends.append([variable.numpy() for variable in chosen])
     for partial, full in zip(*ends):
@@ -95,7 +96,7 @@ def test_resnet_step_leaves_moving_statistics_and_frozen_layers_alone():
     network = build_network(BACKBONES["resnet50"], 5, 32, "none", bn_mode="paper")
     variables = [v for index in (3, 60, 106) for v in network.layers[index].variables]
     before = snapshot(network)
-    trainer = Trainer(network, variables, sgdw(0.01, 5e-4, 10, variables))
+    trainer = Trainer(network, whole(network, variables), Schedule(0.01, 5e-4, 10))
     trainer.train_epoch(_batches(2), _ignore)
     trained = {variable.ref() for variable in variables}
     for weight, old in zip(network.model.weights, before):
@@ -105,7 +106,7 @@ def test_resnet_step_leaves_moving_statistics_and_frozen_layers_alone():
 def test_a_loss_that_is_not_finite_names_the_step():
     network = tiny_network()
     variables = list(network.head.variables)
-    trainer = Trainer(network, variables, sgdw(1e38, 0.0, 10, variables))
+    trainer = Trainer(network, whole(network, variables), Schedule(1e38, 0.0, 10))
     with pytest.raises(RunError, match=r"loss is (nan|inf) at step [2-9]"):
         trainer.train_epoch(_batches(9), _ignore)
 
@@ -113,7 +114,7 @@ def test_a_loss_that_is_not_finite_names_the_step():
 def test_max_steps_and_partial_batches():
     network = tiny_network()
     variables = list(network.head.variables)
-    trainer = Trainer(network, variables, sgdw(0.01, 0.0, 10, variables))
+    trainer = Trainer(network, whole(network, variables), Schedule(0.01, 0.0, 10))
     seen = []
     ragged = [*_batches(2), *_batches(1, size=3)]
     result = trainer.train_epoch(ragged, lambda loss, _: seen.append(loss))
@@ -125,7 +126,7 @@ def test_max_steps_and_partial_batches():
 
 def test_evaluation_counts_exactly():
     network = tiny_network("digits")
-    trainer = Trainer(network, [], sgdw(0.01, 0.0, 1, []))
+    trainer = Trainer(network, [], Schedule(0.01, 0.0, 1))
     batches = [*_batches(2), *_batches(1, size=3)]
     predictions = [network.model(x, training=False).numpy().argmax(1) for x, _ in batches]
     correct = sum((p == y.numpy()).sum() for p, (_, y) in zip(predictions, batches))
@@ -135,6 +136,30 @@ def test_evaluation_counts_exactly():
 def test_one_trace_serves_all_batch_sizes():
     network = tiny_network()
     variables = list(network.head.variables)
-    trainer = Trainer(network, variables, sgdw(0.01, 0.0, 10, variables))
+    trainer = Trainer(network, whole(network, variables), Schedule(0.01, 0.0, 10))
     trainer.train_epoch([*_batches(2), *_batches(1, size=3)], _ignore)
     assert trainer._step.experimental_get_tracing_count() == 1
+
+
+def test_a_trainer_goes_on_where_another_stopped():
+    """Step count and momentum carried over: two trainers in a row take one trainer's steps."""
+    ends = []
+    for cut in (None, 2):
+        network = tiny_network("digits")
+        network.model.get_layer("dropout").rate = 0.0
+        trained = whole(network, network.head.variables)
+        schedule = Schedule(0.05, 5e-2, 6)
+        trainer = Trainer(network, trained, schedule)
+        batches = _batches(5)
+        if cut is not None:
+            trainer.train_epoch(batches[:cut], _ignore)
+            momentum = trainer.momentum()
+            trainer = Trainer(network, trained, schedule, first_step=cut, momentum=momentum)
+            batches = batches[cut:]
+        trainer.train_epoch(batches, _ignore)
+        assert trainer.steps_taken == 5
+        ends.append([part.variable.numpy() for part in trained])
+        slots = momentum_slots(trainer.optimizer, trainer.variables)
+        assert all(slot.numpy().any() for slot in slots)
+    for a, b in zip(*ends):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-8)

@@ -29,15 +29,23 @@ def pooled_samples(image_set: ImageSet, count: int, seed: Optional[int] = None) 
 
     Returns uint8 [count, S, S, 3], without augmentation. Raises UserError if there are fewer.
     """
+    return image_set.images.take(_pooled(image_set, count, seed))
+
+
+def pooled_labels(image_set: ImageSet, count: int, seed: Optional[int] = None) -> np.ndarray:
+    """The labels, int64 [count], of the images that `pooled_samples` gives."""
+    return image_set.labels[_pooled(image_set, count, seed)]
+
+
+def _pooled(image_set: ImageSet, count: int, seed: Optional[int]) -> np.ndarray:
     if count > len(image_set):
         raise UserError(
             f"the selection pools {count} images, but the training set has {len(image_set)}; "
             "choose a smaller --selection_batches or --batch_size"
         )
     if seed is None:
-        return image_set.images.take(np.arange(count))
-    drawn = np.random.default_rng(seed).choice(len(image_set), count, replace=False)
-    return image_set.images.take(drawn)
+        return np.arange(count)
+    return np.random.default_rng(seed).choice(len(image_set), count, replace=False)
 
 
 def epoch_batches(

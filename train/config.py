@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, NoReturn, Optional
 
-from train.datasets import resolve_dataset_name
-
 from models.errors import UserError
 from models.registry import BACKBONES
 from selection.registry import TRAIN_TYPES, train_type_named
 from train import hyperparameters as paper
+from train.datasets import resolve_dataset_name
 
 
 def _or_auto(convert: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -46,7 +45,14 @@ class RunConfig:
     train_type: str = _flag(
         "act_norm_betti_train", "how the layers to train are chosen: " + ", ".join(TRAIN_TYPES)
     )
-    rho: float = _flag(paper.RHO, "share of the layers to train, 0 to 1", float)
+    rho: float = _flag(
+        paper.RHO,
+        "share of the layers to train, 0 to 1 (elastic_training: of full training's step time)",
+        float,
+    )
+    rho_ch: float = _flag(
+        1.0, "share of the output channels to train in each selected layer, above 0 to 1", float
+    )
     batch_size: int = _flag(paper.BATCH_SIZE, "training mini-batch", int)
     eval_batch_size: int = _flag(paper.EVALUATION_BATCH_SIZE, "evaluation mini-batch", int)
     input_size: Optional[int] = _flag(
@@ -87,6 +93,37 @@ class RunConfig:
     selection_batches: Optional[int] = _flag(
         None, "mini-batches to pool for the selection (auto: 40 images' worth)", _or_auto(int)
     )
+    selection_seed: Optional[int] = _flag(
+        None, "draw the images of the selection with this seed (default: the first ones)", int
+    )
+    select_at_epoch: int = _flag(
+        0, "select after so many epochs of full training (Figure D.9)", int
+    )
+    aggregation: str = _flag(
+        "pool",
+        "Betti numbers of one pooled cloud, or (authors' code) summed over 4 mini-batches",
+        choices=("pool", "sum"),
+    )
+    fisher: str = _flag(
+        "mean",
+        "Fisher information as in the authors' code or as in TinyTrain",
+        choices=("mean", "tinytrain"),
+    )
+    interval: int = _flag(4, "epochs between re-selections (elastic) or prunings (prune)", int)
+    profile: str = _flag(
+        "flops",
+        "tensor times of elastic_training, by FLOPs or measured",
+        choices=("flops", "measured"),
+    )
+    profile_file: Optional[str] = _flag(None, "JSON file to keep these tensor times in")
+    prune: str = _flag(
+        "structured",
+        "prune_training: group lasso and pruned channels, or an l1 penalty alone",
+        choices=("structured", "l1"),
+    )
+    stability: int = _flag(
+        0, "select on so many draws of images and print their overlap (Figure 3)", int
+    )
     selection_file: Optional[str] = _flag(
         None, "train the layers of this selection.json instead of selecting"
     )
@@ -121,6 +158,11 @@ class RunConfig:
             train_type=train_type_named(self.train_type).name,
         )
         config._check_ranges()
+        train_type = train_type_named(config.train_type)
+        if config.rho_ch != 1 and not train_type.by_betti:
+            raise UserError(f"--rho_ch works with Betti numbers only, not with {train_type.name}")
+        if config.select_at_epoch and train_type.plan != "once":
+            raise UserError(f"--select_at_epoch does not go with {train_type.name}")
         backbone = BACKBONES[config.model_name]
         default = {
             "input_size": backbone.input_size,
@@ -141,8 +183,9 @@ class RunConfig:
             if value is not None and not (low <= value <= high and math.isfinite(value)):
                 limits = f"between {low} and {high}" if high < math.inf else f"at least {low}"
                 raise UserError(f"--{name} {value} is out of range: it must be {limits}")
-        if self.learning_rate == 0:
-            raise UserError("--learning_rate must be above 0")
+        for name in ("learning_rate", "rho_ch"):
+            if getattr(self, name) == 0:
+                raise UserError(f"--{name} must be above 0")
         if self.run_name is not None and (
             self.run_name in ("", ".", "..") or "/" in self.run_name or "\\" in self.run_name
         ):
@@ -152,9 +195,10 @@ class RunConfig:
 
     def default_run_name(self) -> str:
         """The settings that tell one run of a comparison from another."""
+        channels = "" if self.rho_ch == 1 else f"-ch{self.rho_ch:g}"
         return (
             f"{self.model_name}-{self.dataset_name}-{self.train_type}"
-            f"-rho{self.rho:g}-seed{self.seed}"
+            f"-rho{self.rho:g}{channels}-seed{self.seed}"
         ).replace("/", "_").replace(":", "_")
 
     def to_json(self) -> dict:
@@ -164,6 +208,11 @@ class RunConfig:
 
 _RANGES = (
     ("rho", 0, 1),
+    ("rho_ch", 0, 1),
+    ("selection_seed", 0, 2**31 - 1),
+    ("select_at_epoch", 0, math.inf),
+    ("interval", 1, math.inf),
+    ("stability", 0, math.inf),
     ("batch_size", 1, math.inf),
     ("eval_batch_size", 1, math.inf),
     ("input_size", 1, math.inf),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Optional
 
@@ -11,7 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from models.errors import RunError
+from models.forward import forward
 from models.network import Network
+from selection.record import Trained
+from train.optimizer import Schedule, momentum_slots, sgdw
+from train.slices import Slices
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class EpochResult:
     """What one pass over the training set gave.
 
     Attributes:
-        loss: mean cross-entropy over its samples, in nats.
+        loss: mean cross-entropy over its samples, in nats, and the penalty if there is one.
         accuracy: share of samples classified correctly while training (augmented, dropout on).
         steps: optimizer steps taken.
         seconds: wall time, evaluation not included.
@@ -39,18 +43,43 @@ class EpochResult:
 class Trainer:
     """Trains the given variables of a network, and nothing else.
 
-    Gradients are taken for these variables only, so the backward pass ends at the first of them.
+    Gradients are taken for these variables (or slices of them) only, so the backward pass ends
+    at the first of them, and optimizer state exists for nothing else.
+
+    Args:
+        trained: what to train.
+        schedule: learning rate and weight decay over all steps of the run.
+        first_step: steps taken before by other trainers of the same run.
+        momentum: momentum to go on with, by variable; the others start at zero. Sliced
+            variables always start at zero.
+        penalty: added to the loss, a scalar.
     """
 
     def __init__(
         self,
         network: Network,
-        variables: Sequence[tf.Variable],
-        optimizer: tf.keras.optimizers.legacy.Optimizer,
+        trained: Sequence[Trained],
+        schedule: Schedule,
+        *,
+        first_step: int = 0,
+        momentum: Optional[Mapping] = None,
+        penalty: Optional[Callable[[], tf.Tensor]] = None,
     ) -> None:
-        self.optimizer = optimizer
-        self.variables = tuple(variables)
-        model = network.model
+        self.network = network
+        self.trained = tuple(trained)
+        self.steps_taken = first_step
+        self.schedule = schedule
+        self._slices = Slices(self.trained)
+        self._whole = [part.variable for part in self.trained if part.channels is None]
+        self.variables = (*self._whole, *self._slices.variables)
+        self.optimizer = sgdw(schedule, self.variables, first_step)
+        for variable, slot in zip(self.variables, momentum_slots(self.optimizer, self.variables)):
+            if momentum and variable.ref() in momentum:
+                slot.assign(momentum[variable.ref()])
+        self._build_functions(penalty)
+
+    def _build_functions(self, penalty: Optional[Callable[[], tf.Tensor]]) -> None:
+        model, overrides = self.network.model, self._slices.overrides
         signature = [
             tf.TensorSpec([None, *model.input_shape[1:]], tf.float32),
             tf.TensorSpec([None], tf.int64),
@@ -60,11 +89,14 @@ class Trainer:
         def step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(self.variables)
-                logits = model(images, training=True)
+                logits = forward(model, images, overrides, training=True)
                 losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
                 loss = tf.reduce_mean(losses)
+                if penalty is not None:
+                    loss += penalty()
             gradients = tape.gradient(loss, self.variables)
             self.optimizer.apply_gradients(zip(gradients, self.variables))
+            self._slices.write_back()
             return loss, _count_correct(logits, labels)
 
         @tf.function(input_signature=signature)
@@ -73,7 +105,11 @@ class Trainer:
 
         self._step = step
         self._count_correct = count_correct
-        self.steps_taken = 0
+
+    def momentum(self) -> dict:
+        """Copies of the momentum of the wholly trained variables, by ``variable.ref()``."""
+        slots = momentum_slots(self.optimizer, self._whole)
+        return {variable.ref(): slot.numpy() for variable, slot in zip(self._whole, slots)}
 
     def train_epoch(
         self,

@@ -5,57 +5,76 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import tensorflow as tf
 
 from train.hyperparameters import MOMENTUM
 
 
-def sgdw(
-    learning_rate: float, weight_decay: float, steps: int, variables: Sequence[tf.Variable]
-) -> tf.keras.optimizers.Optimizer | tf.keras.optimizers.legacy.Optimizer:
-    """SGD with momentum 0.9 and decoupled weight decay, both on a cosine to 0 over ``steps``.
+@dataclass(frozen=True)
+class Schedule:
+    """Learning rate and weight decay on a cosine to 0 over ``steps`` optimizer steps.
 
-    The decay of a step is lr_t * weight_decay (Loshchilov and Hutter, arXiv 1711.05101, with
-    their schedule multiplier folded into the learning rate).
-
-    Args:
+    Attributes:
         learning_rate: the initial one.
+        weight_decay: the decay of step t is lr_t * weight_decay (Loshchilov and Hutter, arXiv
+            1711.05101, with their schedule multiplier folded into the learning rate).
         steps: optimizer steps until both reach 0.
-        variables: what will be trained; their momentum slots are made at once, so that
-            a ``tf.function`` is traced only once.
+    """
+
+    learning_rate: float
+    weight_decay: float
+    steps: int
+
+    def cosine(self, initial: float) -> tf.keras.optimizers.schedules.CosineDecay:
+        """``initial`` on the cosine."""
+        return tf.keras.optimizers.schedules.CosineDecay(initial, self.steps)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of step ``step``, from 0."""
+        return float(self.cosine(self.learning_rate)(step))
+
+
+def sgdw(schedule: Schedule, variables: Sequence[tf.Variable], first_step: int = 0) -> Any:
+    """SGD with momentum 0.9 (not Nesterov) and decoupled weight decay, both on ``schedule``.
+
+    Momentum slots of ``variables`` are made at once, so that a ``tf.function`` is traced only
+    once; ``first_step`` is the step of the schedule to begin with.
     """
     if importlib.util.find_spec("tensorflow_addons") is None:
         # It has no build for 64-bit ARM (Raspberry Pi); Keras' own takes the same steps.
-        return keras_sgdw(learning_rate, weight_decay, steps, variables)
+        return keras_sgdw(schedule, variables, first_step)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # its end-of-life notice, on every import
         import tensorflow_addons as tfa
-    schedule = tf.keras.optimizers.schedules.CosineDecay
     optimizer = tfa.optimizers.SGDW(
         # tensorflow-addons does not multiply the decay by the learning rate: it needs its own.
-        weight_decay=schedule(learning_rate * weight_decay, steps),
-        learning_rate=schedule(learning_rate, steps),
+        weight_decay=schedule.cosine(schedule.learning_rate * schedule.weight_decay),
+        learning_rate=schedule.cosine(schedule.learning_rate),
         momentum=MOMENTUM,
     )
     optimizer._create_all_weights(variables)
+    optimizer.iterations.assign(first_step)
     return optimizer
 
 
-def keras_sgdw(
-    learning_rate: float, weight_decay: float, steps: int, variables: Sequence[tf.Variable]
-) -> tf.keras.optimizers.Optimizer:
+def keras_sgdw(schedule: Schedule, variables: Sequence[tf.Variable], first_step: int = 0) -> Any:
     """The same optimizer by Keras alone; see :func:`sgdw`."""
     optimizer = tf.keras.optimizers.SGD(
-        tf.keras.optimizers.schedules.CosineDecay(learning_rate, steps),
+        schedule.cosine(schedule.learning_rate),
         momentum=MOMENTUM,
-        weight_decay=weight_decay,
+        weight_decay=schedule.weight_decay,
         jit_compile=False,
     )
     optimizer.build(variables)
+    optimizer.iterations.assign(first_step)
     return optimizer
 
 
-def cosine(learning_rate: float, step: int, steps: int) -> float:
-    """The learning rate of step ``step`` (from 0) under :func:`sgdw`."""
-    return float(tf.keras.optimizers.schedules.CosineDecay(learning_rate, steps)(step))
+def momentum_slots(optimizer: Any, variables: Sequence[tf.Variable]) -> list[tf.Variable]:
+    """The momentum of each of ``variables``; its sign is tensorflow-addons' or Keras' own."""
+    if isinstance(optimizer, tf.keras.optimizers.legacy.Optimizer):
+        return [optimizer.get_slot(variable, "momentum") for variable in variables]
+    return [optimizer.momentums[optimizer._index_dict[optimizer._var_key(v)]] for v in variables]

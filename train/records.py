@@ -9,9 +9,9 @@ import platform
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from models.errors import UserError
 from selection.record import Selection
@@ -28,50 +28,13 @@ _PACKAGES = (
 _PROJECT = Path(__file__).resolve().parent.parent
 
 
-@dataclass(frozen=True)
-class RunResult:
-    """What ``result.json`` holds.
-
-    Attributes:
-        status: ``completed``, ``interrupted`` (Ctrl-C, SIGTERM) or ``failed`` (see ``error``).
-        best_test_accuracy, last_test_accuracy: shares in [0, 1]; None without an evaluation.
-        best_epoch: epoch (from 1) of the best one; 0 for an evaluation without training.
-        epochs, steps: epochs finished or begun, and optimizer steps, that were taken.
-        selection_seconds: wall time of the selection, compilation included.
-        seconds_per_epoch: median over epochs, evaluation not included.
-        trained_parameters, total_parameters, trained_share: of the trainable parameters.
-        memory: ``{figure: {"selection", "training"}}`` in MB of 1e6 bytes (``memory_utils.py``).
-        cpu_utilisation: percent of all logical CPUs, per phase.
-        wall_seconds: the whole run, from the parsed flags on.
-    """
-
-    status: str
-    train_type: str
-    num_layers: int
-    num_selected: int
-    best_test_accuracy: Optional[float]
-    last_test_accuracy: Optional[float]
-    best_epoch: Optional[int]
-    epochs: int
-    steps: int
-    selection_seconds: float
-    seconds_per_epoch: Optional[float]
-    trained_parameters: int
-    total_parameters: int
-    trained_share: float
-    memory: dict
-    cpu_utilisation: dict
-    wall_seconds: float
-    error: Optional[str] = None
-    notes: tuple[str, ...] = field(default_factory=tuple)
-
-
 class RunDirectory:
     """One run's folder. Every file is written beside its place and then renamed into it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._metrics: list[str] = []
+        self._selections: list[str] = []
 
     @classmethod
     def create(cls, config: RunConfig) -> RunDirectory:
@@ -109,17 +72,29 @@ class RunDirectory:
         """``config.json``: the resolved configuration and where it ran."""
         self.write_json("config.json", {**config.to_json(), "environment": environment()})
 
-    def write_selection(self, selection: Selection) -> None:
-        """``selection.json``, which ``--selection_file`` reads."""
+    def add_selection(self, selection: Selection, epoch: int) -> None:
+        """``selection.json``, which ``--selection_file`` reads: the latest one.
+
+        Where there are several, ``selections.jsonl`` has a line for each, in short.
+        """
         self.write_json("selection.json", selection.to_json())
+        short = {
+            "epoch": epoch,
+            "seconds": selection.seconds,
+            "selected": [row.index for row in selection.selected],
+            **selection.figures,
+        }
+        self._selections.append(json.dumps(short, allow_nan=False))
+        if len(self._selections) > 1:
+            self._write("selections.jsonl", "\n".join(self._selections) + "\n")
 
     def add_metrics(self, line: dict) -> None:
         """One more line of ``metrics.jsonl``."""
         self._metrics.append(json.dumps(line, allow_nan=False))
         self._write("metrics.jsonl", "\n".join(self._metrics) + "\n")
 
-    def write_result(self, result: RunResult) -> None:
-        """``result.json``."""
+    def write_result(self, result: Any) -> None:
+        """``result.json``, from the dataclass ``RunResult``."""
         self.write_json("result.json", asdict(result))
 
     def remove(self) -> None:

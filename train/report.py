@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Optional
 
 from selection.record import LayerChoice, Selection
-from train.records import RunResult
+from train.result import RunResult
 
 FROZEN_HEAD_WARNING = """\
 *** WARNING: the freshly initialised classifier head was not selected and stays random.
@@ -15,11 +15,14 @@ _COLUMNS = "{:>5}  {:<28} {:<15} {:>4}  {:>10}  {:>10}  {:>10}  {:>4}  {:>9}  {}
 
 def selection_summary(selection: Selection) -> str:
     """A few lines: what was selected, ties, and how much of it size alone would have given."""
-    names = ", ".join(row.name for row in selection.selected) or "none"
+    names = ", ".join(_short(row) for row in selection.selected) or "none"
+    if selection.num_selected == selection.num_layers:
+        names = "all"
     lines = [
         f"selected {selection.num_selected} of {selection.num_layers} layers "
         f"in {selection.seconds:.1f} s: {names}"
     ]
+    lines += [f"{name}: {value:.4g}" for name, value in selection.figures.items()]
     if selection.has_scores and selection.num_selected:
         lines.append(
             f"{selection.ties_at_cut} layer(s) have the score at the cut; "
@@ -29,10 +32,22 @@ def selection_summary(selection: Selection) -> str:
     return "\n".join(lines)
 
 
+def _short(row: LayerChoice) -> str:
+    return row.name if row.channels is None else f"{row.name} ({len(row.channels)} channels)"
+
+
+def stability_lines(overlaps: dict[str, float]) -> str:
+    """How far selections from different draws of images agree, by train type."""
+    return "\n".join(
+        f"mean Jaccard overlap of the selections over draws of images, {name}: {overlap:.3f}"
+        for name, overlap in overlaps.items()
+    )
+
+
 def selection_table(selection: Selection) -> str:
     """Why each layer was selected or not: one line per layer, in execution order."""
     header = _COLUMNS.format(
-        "index", "layer", "type", "b1", "|a|", "params", "score", "rank", "size rank", ""
+        "index", "layer", "type", "b1", "|a|", "params", "score", "rank", "size rank", "trained"
     ).rstrip()
     return "\n".join([header, *(_table_line(row) for row in selection.layers)])
 
@@ -48,8 +63,14 @@ def _table_line(row: LayerChoice) -> str:
         "-" if row.score is None else f"{row.score:.3e}",
         "-" if row.rank is None else row.rank,
         row.size_rank,
-        "selected" if row.selected else "",
+        _trained(row),
     ).rstrip()
+
+
+def _trained(row: LayerChoice) -> str:
+    if row.channels is not None:
+        return f"{len(row.channels)} channels"
+    return "selected" if row.selected else ""
 
 
 def epoch_line(line: dict, num_epochs: int) -> str:

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import gc
 import math
-import statistics
 import time
+from collections.abc import Callable
 from typing import Optional
 
 import tensorflow as tf
 
-from memory_utils import PhaseMeter, memory_report, paper_notes
+from memory_utils import PhaseMeter
 from models.errors import RunError, UserError
 from models.network import Network, build_network
 from models.registry import BACKBONES
 from models.weights import save_network
 from selection.record import Selection, load_selection
-from selection.registry import SelectionRequest, train_type_named
+from selection.registry import train_type_named
 from train import report
-from train.batches import epoch_batches, eval_batches, pooled_samples
+from train.batches import epoch_batches, eval_batches
 from train.config import RunConfig
 from train.datasets import DataBundle, load_dataset
-from train.hyperparameters import selection_batch_size
-from train.loop import EpochResult, Trainer
-from train.optimizer import cosine, sgdw
+from train.loop import EpochResult
+from train.optimizer import Schedule
+from train.plans import Job, Plan, Stage, plan_for
 from train.plot import plot_selection
 from train.progress import batch_bar, step_bar
-from train.records import RunDirectory, RunResult, check_output_dir
+from train.records import RunDirectory, check_output_dir
+from train.result import RunResult, make_result
+from train.select import selection_request, stability
 
 
 def run(config: RunConfig) -> RunResult:
@@ -52,9 +55,7 @@ def run(config: RunConfig) -> RunResult:
         given = load_selection(config.selection_file, network.layers)
     job = Run(config, data, network, started)
     try:
-        job.select(given)
-        if not config.select_only:
-            job.train()
+        job.story(given)
     except UserError:
         job.directory.remove()
         raise
@@ -105,11 +106,16 @@ class Run:
         self.data = data
         self.network = network
         self.started = started
+        self.steps_per_epoch = math.ceil(len(data.train) / config.batch_size)
+        planned = max(1, config.num_epochs * self.steps_per_epoch)
+        self.schedule = Schedule(config.learning_rate, config.weight_decay, planned)
         self.selection: Optional[Selection] = None
-        self.trainer: Optional[Trainer] = None
+        self.past_selections: list[Selection] = []
+        self.stage: Optional[Stage] = None
         self.metrics: list[dict] = []
         self.selection_meter = PhaseMeter()
         self.training_meter = PhaseMeter()
+        self._cache: dict = {}
         self.directory = RunDirectory.create(config)
         self.directory.write_config(config)
         print(
@@ -119,91 +125,97 @@ class Run:
             flush=True,
         )
 
-    def select(self, given: Optional[Selection] = None) -> None:
-        """Choose the layers to train (or take the ``given`` choice), record and print why."""
+    def story(self, given: Optional[Selection]) -> None:
+        """Select, and train unless the selection is all that was asked for."""
         config = self.config
-        train_type = train_type_named(config.train_type)
-        request = SelectionRequest(
-            network=self.network,
-            rho=config.rho,
-            always_head=config.head == "always",
-            batch_size=selection_batch_size(config.batch_size),
-            num_batches=config.selection_batches,
-            sample_images=lambda count: pooled_samples(self.data.train, count),
-            seed=config.seed,
+        if config.stability:
+            print(report.stability_lines(stability(config, self.network, self.data)), flush=True)
+        if config.select_only:
+            self._record_selection(self._select(self.network))
+            print(report.selection_table(self.selection), flush=True)
+        else:
+            job = Job(config, self.network, self.data, self.schedule, self._select)
+            self._train(plan_for(job, given))
+
+    def _select(self, network: Network) -> Selection:
+        """Choose layers of ``network`` in its present state, measured."""
+        config = self.config
+        request = selection_request(
+            config, network, self.data, config.selection_seed, self._cache
         )
         with self.selection_meter:
-            selection = given or train_type.select(request)
+            selection = train_type_named(config.train_type).select(request)
+        gc.collect()  # its graphs are reference cycles, and would count as training's memory
+        return selection
+
+    def _record_selection(self, selection: Selection) -> None:
+        if self.selection is not None:
+            self.past_selections.append(self.selection)
         self.selection = selection
-        self.directory.write_selection(selection)
+        self.directory.add_selection(selection, epoch=len(self.metrics) + 1)
         title = f"{self.network.backbone.title} on {self.data.name}: {selection.train_type}"
         self.directory.replace("selection.png", lambda path: plot_selection(selection, title, path))
-        if config.select_only:
-            print(report.selection_table(selection))
         print(report.selection_summary(selection), flush=True)
         if selection.num_selected and not selection.layers[-1].selected:
             print(report.FROZEN_HEAD_WARNING, flush=True)
 
-    def train(self) -> None:
-        """Retrain the selected layers, or only evaluate if nothing is to be trained."""
+    def _enter(self, stage: Stage) -> None:
+        """Go on with ``stage``, which may be the one we are in."""
+        self.stage = stage
+        if stage.selection is not self.selection:
+            self._record_selection(stage.selection)
+
+    def _train(self, plan: Plan) -> None:
+        """Retrain what the plan says, or only evaluate if nothing is to be trained."""
         config = self.config
-        variables = self.selection.trained_variables(self.network.layers)
-        steps_per_epoch = math.ceil(len(self.data.train) / config.batch_size)
-        self.planned_steps = max(1, config.num_epochs * steps_per_epoch)
-        optimizer = sgdw(config.learning_rate, config.weight_decay, self.planned_steps, variables)
-        self.trainer = Trainer(self.network, variables, optimizer)
-        if not variables or not config.num_epochs or config.max_steps == 0:
+        self._enter(plan.first_stage())
+        if not self.stage.trainer.trained or not config.num_epochs or config.max_steps == 0:
             self._record(0, EpochResult.nothing(), self._evaluate(0))
             return
         with tf.summary.create_file_writer(str(self.directory.path / "tensorboard")).as_default():
             for epoch in range(1, config.num_epochs + 1):
-                result = self._train_epoch(epoch, steps_per_epoch)
-                ended = epoch == config.num_epochs or self.trainer.steps_taken == config.max_steps
+                if epoch > 1:
+                    self._enter(plan.next_stage(self.stage, epoch))
+                result = self._train_epoch(epoch)
+                trainer = self.stage.trainer
+                ended = epoch == config.num_epochs or trainer.steps_taken == config.max_steps
                 due = ended or epoch % config.eval_every == 0
                 self._record(epoch, result, self._evaluate(epoch) if due else None)
                 self._save_weights(ended)
                 if ended:
                     break
 
-    def _train_epoch(self, epoch: int, steps: int) -> EpochResult:
+    def _train_epoch(self, epoch: int) -> EpochResult:
         config, data = self.config, self.data
-        rotation = data.rotation if config.rotation is None else config.rotation
         batches = epoch_batches(
             data.train,
             config.batch_size,
             seed=config.seed,
             epoch=epoch,
             flip=data.flip,
-            rotation=rotation,
+            rotation=data.rotation if config.rotation is None else config.rotation,
         )
-        with self.training_meter, step_bar(f"epoch {epoch}/{config.num_epochs}", steps) as on_step:
-            return self.trainer.train_epoch(batches, on_step, config.max_steps)
-
-    def _save_weights(self, ended: bool) -> None:
-        keep, line = self.config.save_weights, self.metrics[-1]
-        tested = [other["test_accuracy"] or 0.0 for other in self.metrics]
-        new_best = line["test_accuracy"] is not None and line["test_accuracy"] > max(
-            tested[:-1], default=-1.0
-        )
-        if (keep == "last" and ended) or (keep == "best" and new_best):
-            self.directory.replace(
-                "weights.h5", lambda path: save_network(self.network.model, str(path))
-            )
+        title = f"epoch {epoch}/{config.num_epochs}"
+        with self.training_meter, step_bar(title, self.steps_per_epoch) as on_step:
+            return self.stage.trainer.train_epoch(batches, on_step, config.max_steps)
 
     def _evaluate(self, epoch: int) -> float:
         size = self.config.eval_batch_size
         batches = eval_batches(self.data.test, size)
         with batch_bar(f"test {epoch}", math.ceil(len(self.data.test) / size)) as on_batch:
-            return self.trainer.evaluate(batches, on_batch)
+            return self.stage.trainer.evaluate(batches, on_batch)
 
     def _record(self, epoch: int, result: EpochResult, test_accuracy: Optional[float]) -> None:
+        latest_step = max(0, self.stage.trainer.steps_taken - 1)
         line = {
             "epoch": epoch,
             "train_loss": result.loss,
             "train_accuracy": result.accuracy,
             "test_accuracy": test_accuracy,
             "seconds": result.seconds,
-            "learning_rate": self._learning_rate(),
+            "learning_rate": self.schedule.rate(latest_step),
+            "measured_allocator": self.training_meter.latest_allocator_peak,
+            **self.stage.figures,
         }
         self.metrics.append(line)
         self.directory.add_metrics(line)
@@ -213,58 +225,31 @@ class Run:
                 if line[name] is not None:
                     tf.summary.scalar(name, line[name], step=epoch)
 
-    def _learning_rate(self) -> float:
-        """The one of the latest step."""
-        latest = max(0, self.trainer.steps_taken - 1)
-        return cosine(self.config.learning_rate, latest, self.planned_steps)
+    def _save_weights(self, ended: bool) -> None:
+        keep, line = self.config.save_weights, self.metrics[-1]
+        tested = [other["test_accuracy"] or 0.0 for other in self.metrics]
+        new_best = line["test_accuracy"] is not None and line["test_accuracy"] > max(
+            tested[:-1], default=-1.0
+        )
+        if (keep == "last" and ended) or (keep == "best" and new_best):
+            model = self.stage.network.model
+            save: Callable = lambda path: save_network(model, str(path))  # noqa: E731
+            self.directory.replace("weights.h5", save)
 
     def finish(self, status: str, error: Optional[str] = None) -> RunResult:
         """Write and print the result of what was measured so far."""
-        result = self._result(status, error)
+        result = make_result(
+            self.config,
+            self.stage.network if self.stage else self.network,
+            self.selection,
+            self.past_selections,
+            self.metrics,
+            (self.selection_meter, self.training_meter),
+            status=status,
+            error=error,
+            steps=self.stage.trainer.steps_taken if self.stage else 0,
+            wall_seconds=time.perf_counter() - self.started,
+        )
         self.directory.write_result(result)
         print(report.result_summary(result, self.config.memory_accounting), flush=True)
         return result
-
-    def _result(self, status: str, error: Optional[str]) -> RunResult:
-        selection, network = self.selection, self.network
-        trained = sum(row.params for row in selection.selected) if selection else 0
-        tested = [line for line in self.metrics if line["test_accuracy"] is not None]
-        best = max(tested, key=lambda line: line["test_accuracy"], default=None)
-        seconds = [line["seconds"] for line in self.metrics if line["epoch"]]
-        return RunResult(
-            status=status,
-            train_type=selection.train_type if selection else self.config.train_type,
-            num_layers=len(network.layers),
-            num_selected=selection.num_selected if selection else 0,
-            best_test_accuracy=best and best["test_accuracy"],
-            last_test_accuracy=tested[-1]["test_accuracy"] if tested else None,
-            best_epoch=best and best["epoch"],
-            epochs=len(seconds),
-            steps=self.trainer.steps_taken if self.trainer else 0,
-            selection_seconds=selection.seconds if selection else 0.0,
-            seconds_per_epoch=statistics.median(seconds) if seconds else None,
-            trained_parameters=trained,
-            total_parameters=network.params,
-            trained_share=trained / network.params,
-            memory=self._memory(),
-            cpu_utilisation={
-                "selection": self.selection_meter.cpu_percent,
-                "training": self.training_meter.cpu_percent,
-            },
-            wall_seconds=time.perf_counter() - self.started,
-            error=error,
-            notes=tuple(paper_notes()),
-        )
-
-    def _memory(self) -> dict:
-        config, selection = self.config, self.selection
-        fixed = selection is None or config.selection_file is not None
-        return memory_report(
-            self.network,
-            selection.trained_variables(self.network.layers) if selection else (),
-            config.batch_size,
-            selection.samples if selection else 0,
-            "none" if fixed else train_type_named(selection.train_type).cost,
-            self.selection_meter,
-            self.training_meter,
-        )

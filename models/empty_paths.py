@@ -1,0 +1,95 @@
+"""Residual paths that have nothing to say: what they add is the same for every image."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import numpy as np
+import tensorflow as tf
+
+from models.forward import _Value
+
+_layers = tf.keras.layers
+
+
+@dataclass(frozen=True, eq=False)
+class EmptyPath:
+    """One of the two inputs of a residual addition that does not depend on the image.
+
+    Attributes:
+        addition: the ``Add`` layer.
+        kept: its other input, a KerasTensor.
+        layers: the layers that make this one and nothing else, in execution order.
+        constant: what they add, float32 ``[channels]``.
+    """
+
+    addition: tf.keras.layers.Layer
+    kept: Any
+    layers: tuple[tf.keras.layers.Layer, ...]
+    constant: np.ndarray
+
+
+def empty_paths(model: tf.keras.Model, threshold: float) -> tuple[EmptyPath, ...]:
+    """The inputs of residual additions that are the same for every image, at most one of each.
+
+    A path leads from a tensor with several readers to an addition and serves nothing else. It is
+    empty if a convolution or dense layer on it has no weight above ``threshold``: what follows
+    that layer is computed from its bias alone. Paths that end in a map with structure (a padded
+    convolution of a constant) do not count, nor do additions of more or less than two inputs.
+    """
+    readers = Counter(id(tensor) for layer in model.layers for tensor in inputs_of(layer))
+    readers.update(id(tensor) for tensor in model.outputs)
+    makers = {id(layer.output): layer for layer in model.layers if inputs_of(layer)}
+    found = []
+    for layer in model.layers:
+        ends = inputs_of(layer)
+        if type(layer) is not _layers.Add or len(ends) != 2:
+            continue
+        candidates = []
+        for end, other in zip(ends, reversed(ends)):
+            path = _path_to(end, makers, readers)
+            constant = _constant(path, threshold)
+            if constant is not None:
+                candidates.append(EmptyPath(layer, other, path, constant))
+        # Of two empty paths the shorter one, the shortcut, stays: an addition needs an input.
+        found.extend(sorted(candidates, key=lambda path: -len(path.layers))[:1])
+    return tuple(found)
+
+
+def inputs_of(layer: tf.keras.layers.Layer) -> list:
+    """The KerasTensors that a layer of a functional model reads; none for its input layer."""
+    return [] if isinstance(layer, _layers.InputLayer) else tf.nest.flatten(layer.input)
+
+
+def _path_to(end: Any, makers: Mapping, readers: Mapping) -> tuple[tf.keras.layers.Layer, ...]:
+    """The layers whose only purpose is to make ``end``, in execution order."""
+    path = []
+    while id(end) in makers and readers[id(end)] == 1 and len(inputs_of(makers[id(end)])) == 1:
+        path.insert(0, makers[id(end)])
+        end = path[0].input
+    return tuple(path)
+
+
+def _constant(path: Sequence[tf.keras.layers.Layer], threshold: float) -> Optional[np.ndarray]:
+    """What a path makes of any image, ``[channels]``; None if that depends on image or place."""
+    dead = [
+        place
+        for place, layer in enumerate(path)
+        if type(layer) in (_layers.Conv2D, _layers.Dense)
+        and np.abs(layer.kernel.numpy()).max() <= threshold
+    ]
+    if not dead:
+        return None
+    rest = path[dead[-1] :]
+    value = tf.zeros([1, *rest[0].input.shape[1:]])
+    for layer in rest:
+        (node,) = layer.inbound_nodes
+        arguments, options = node.map_arguments({str(id(layer.input)): _Value(value)})
+        value = layer(*arguments, **options)
+    places = value.numpy().reshape(-1, value.shape[-1])
+    # Not equality: convolutions of a constant differ in their last bits from place to place.
+    tolerance = 1e-5 * np.abs(places).max()
+    return places[0] if np.ptp(places, axis=0).max() <= tolerance else None

@@ -1,0 +1,54 @@
+"""Running a flat functional model layer by layer, with a say in how each layer is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import tensorflow as tf
+
+Override = Callable[..., tf.Tensor]
+
+
+def forward(
+    model: tf.keras.Model,
+    images: tf.Tensor,
+    overrides: Mapping[int, Override],
+    *,
+    training: bool,
+) -> tf.Tensor:
+    """The output of ``model`` for ``images``, in execution order, on the true graph.
+
+    Args:
+        images: raw pixels ``[batch, size, size, 3]``, float32.
+        overrides: ``id(Keras layer)`` -> the function called on its inputs in place of the layer.
+        training: passed to the layers that know the flag (dropout).
+
+    Returns:
+        Logits ``[batch, classes]``.
+    """
+    values = {str(id(model.inputs[0])): _Value(images)}
+    for layer in model.layers:
+        if isinstance(layer, tf.keras.layers.InputLayer):
+            continue
+        # Keras' own way from the symbolic arguments of a call to real ones: the operations of the
+        # preprocessing carry constants among their arguments.
+        (node,) = layer.inbound_nodes
+        arguments, options = node.map_arguments(values)
+        if id(layer) in overrides:
+            output = overrides[id(layer)](*arguments)
+        else:
+            if isinstance(layer, tf.keras.layers.Dropout):
+                options["training"] = training
+            output = layer(*arguments, **options)
+        values[str(id(layer.output))] = _Value(output)
+    return values[str(id(model.outputs[0]))].pop()
+
+
+class _Value:
+    """What ``map_arguments`` takes a tensor from; any number of layers may read it."""
+
+    def __init__(self, tensor: tf.Tensor) -> None:
+        self._tensor = tensor
+
+    def pop(self) -> tf.Tensor:
+        return self._tensor

@@ -1,0 +1,64 @@
+"""ElasticTrainer's course: tensors are chosen anew every few epochs, and training goes on."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import replace
+
+import tensorflow as tf
+
+from selection.record import Selection
+from train.batches import Batch, pooled_labels, pooled_samples
+from train.loop import Trainer
+from train.plans import Plan, Stage
+from train.step_time import measure_step_times
+
+
+class ElasticPlan(Plan):
+    """Selects before epochs 1, 1 + ``config.interval``, 1 + 2 * ``config.interval``...
+
+    What stays selected keeps its momentum, and the optimizer its step. The former trainer is not
+    referred to any more from here; whoever else holds it must let go of it, and collect garbage
+    (its compiled step is a reference cycle), for its memory to be free.
+
+    The first selection gets the measured step times beside the predicted one, in its ``figures``.
+    """
+
+    def first_stage(self) -> Stage:
+        """The first selection, or the given one, which is then kept."""
+        stage = super().first_stage()
+        if self.given is not None or not stage.selection.num_selected:
+            return stage
+        times = measure_step_times(
+            self.job.network, stage.trainer.trained, self.job.schedule, self._batch()
+        )
+        figures = {**stage.selection.figures, **times}
+        return replace(stage, selection=replace(stage.selection, figures=figures))
+
+    def next_stage(self, stage: Stage, epoch: int) -> Stage:
+        """The same trainer where the same tensors are selected again, or none at all."""
+        if self.given is not None or (epoch - 1) % self.job.config.interval:
+            return stage
+        selection = self.job.select(self.job.network)
+        if not selection.num_selected:
+            return stage
+        if _choice(selection) == _choice(stage.selection):
+            return replace(stage, selection=selection)
+        trainer = Trainer(
+            self.job.network,
+            selection.trained(self.job.network.layers),
+            self.job.schedule,
+            first_step=stage.trainer.steps_taken,
+            momentum=stage.trainer.momentum(),
+        )
+        gc.collect()  # the trainer before the last one, if nobody did so yet
+        return Stage(self.job.network, selection, trainer)
+
+    def _batch(self) -> Batch:
+        size, images = self.job.config.batch_size, self.job.data.train
+        pixels = tf.cast(pooled_samples(images, size), tf.float32)
+        return pixels, tf.constant(pooled_labels(images, size))
+
+
+def _choice(selection: Selection) -> list[tuple[int, ...]]:
+    return [row.variables for row in selection.layers]

@@ -1,0 +1,120 @@
+"""``result.json``: what came out of a run."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Optional
+
+from memory_utils import PhaseMeter, memory_report, paper_notes
+from models.network import Network
+from selection.record import Selection
+from selection.registry import train_type_named
+from train.config import RunConfig
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What ``result.json`` holds.
+
+    Attributes:
+        status: ``completed``, ``interrupted`` (Ctrl-C, SIGTERM) or ``failed`` (see ``error``).
+        num_layers, num_selected: of the latest selection.
+        best_test_accuracy, last_test_accuracy: shares in [0, 1]; None without an evaluation.
+        best_epoch: epoch (from 1) of the best one; 0 for an evaluation without training.
+        epochs, steps: epochs that were trained and recorded, and optimizer steps.
+        selections: how many there were.
+        selection_seconds: their wall time in all, compilation included.
+        seconds_per_epoch: median over epochs, evaluation not included.
+        trained_parameters, total_parameters, trained_share: of the trainable parameters.
+        memory: ``{figure: {"selection", "training"}}`` in MB of 1e6 bytes (``memory_utils.py``).
+        cpu_utilisation: percent of all logical CPUs, per phase.
+        wall_seconds: the whole run, from the parsed flags on.
+        figures: what the train type reports beside that.
+    """
+
+    status: str
+    train_type: str
+    num_layers: int
+    num_selected: int
+    best_test_accuracy: Optional[float]
+    last_test_accuracy: Optional[float]
+    best_epoch: Optional[int]
+    epochs: int
+    steps: int
+    selections: int
+    selection_seconds: float
+    seconds_per_epoch: Optional[float]
+    trained_parameters: int
+    total_parameters: int
+    trained_share: float
+    memory: dict
+    cpu_utilisation: dict
+    wall_seconds: float
+    error: Optional[str]
+    figures: dict
+    notes: tuple[str, ...]
+
+
+def make_result(
+    config: RunConfig,
+    network: Network,
+    selection: Optional[Selection],
+    past_selections: Sequence[Selection],
+    metrics: Sequence[dict],
+    meters: tuple[PhaseMeter, PhaseMeter],
+    *,
+    status: str,
+    error: Optional[str],
+    steps: int,
+    wall_seconds: float,
+) -> RunResult:
+    """The result of what was measured until now; see :class:`RunResult`.
+
+    Args:
+        network: as it is now.
+        selection: the latest, which belongs to it; None if there was none yet.
+        past_selections: the ones before that.
+        metrics: the lines of ``metrics.jsonl``.
+        meters: of selection and training.
+    """
+    selections = [*past_selections, selection] if selection else []
+    trained = selection.trained(network.layers) if selection else []
+    trained_parameters = sum(part.params for part in trained)
+    tested = [line for line in metrics if line["test_accuracy"] is not None]
+    best = max(tested, key=lambda line: line["test_accuracy"], default=None)
+    seconds = [line["seconds"] for line in metrics if line["epoch"]]
+    selected_here = selection is not None and config.selection_file is None
+    return RunResult(
+        status=status,
+        train_type=selection.train_type if selection else config.train_type,
+        num_layers=len(network.layers),
+        num_selected=selection.num_selected if selection else 0,
+        best_test_accuracy=best and best["test_accuracy"],
+        last_test_accuracy=tested[-1]["test_accuracy"] if tested else None,
+        best_epoch=best and best["epoch"],
+        epochs=len(seconds),
+        steps=steps,
+        selections=len(selections),
+        selection_seconds=sum(one.seconds for one in selections),
+        seconds_per_epoch=statistics.median(seconds) if seconds else None,
+        trained_parameters=trained_parameters,
+        total_parameters=network.params,
+        trained_share=trained_parameters / network.params,
+        memory=memory_report(
+            network,
+            trained,
+            config.batch_size,
+            selection.samples if selection else 0,
+            train_type_named(selection.train_type).cost if selected_here else "none",
+            *meters,
+        ),
+        cpu_utilisation={
+            phase: meter.cpu_percent for phase, meter in zip(("selection", "training"), meters)
+        },
+        wall_seconds=wall_seconds,
+        error=error,
+        figures=selection.figures if selection else {},
+        notes=paper_notes(),
+    )
