@@ -54,7 +54,7 @@ def select_top(
     chosen = [position <= wanted for position in rank]
     ties = 0
     if wanted:
-        ties = sum(score == scores[rank.index(wanted)] for score in scores)
+        ties = int(np.sum(np.asarray(scores) == scores[rank.index(wanted)]))
         chosen[-1] = chosen[-1] or always_head
     return make_selection(
         layers,
