@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks import selection_speed
+from benchmarks import channel_slices, selection_speed
 
 if __name__ == "__main__":
     selection_speed.main()
+    channel_slices.main()

@@ -10,7 +10,7 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 
-from models.forward import _Value
+from models.forward import Value
 
 _layers = tf.keras.layers
 
@@ -84,10 +84,10 @@ def _constant(path: Sequence[tf.keras.layers.Layer], threshold: float) -> Option
     if not dead:
         return None
     rest = path[dead[-1] :]
-    value = tf.zeros([1, *rest[0].input.shape[1:]])
+    value = tf.zeros([1, *rest[0].input.shape[1:]], rest[0].input.dtype)
     for layer in rest:
         (node,) = layer.inbound_nodes
-        arguments, options = node.map_arguments({str(id(layer.input)): _Value(value)})
+        arguments, options = node.map_arguments({str(id(layer.input)): Value(value)})
         value = layer(*arguments, **options)
     places = value.numpy().reshape(-1, value.shape[-1])
     # Not equality: convolutions of a constant differ in their last bits from place to place.

@@ -26,7 +26,7 @@ def forward(
     Returns:
         Logits ``[batch, classes]``.
     """
-    values = {str(id(model.inputs[0])): _Value(images)}
+    values = {str(id(model.inputs[0])): Value(images)}
     for layer in model.layers:
         if isinstance(layer, tf.keras.layers.InputLayer):
             continue
@@ -40,11 +40,11 @@ def forward(
             if isinstance(layer, tf.keras.layers.Dropout):
                 options["training"] = training
             output = layer(*arguments, **options)
-        values[str(id(layer.output))] = _Value(output)
+        values[str(id(layer.output))] = Value(output)
     return values[str(id(model.outputs[0]))].pop()
 
 
-class _Value:
+class Value:
     """What ``map_arguments`` takes a tensor from; any number of layers may read it."""
 
     def __init__(self, tensor: tf.Tensor) -> None:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from models.channel_groups import ChannelMap, ChannelOffset, ChannelSet, channel_map
 from models.empty_paths import EmptyPath, empty_paths
-from models.forward import _Value
+from models.forward import Value
 from models.layers import selectable_layers
 from models.network import Network
 
@@ -114,7 +114,7 @@ class _Rebuild:
         self._cut = cut
         self._paths = {id(path.addition): path for path in cut.paths}
         self._skipped = {id(layer) for path in cut.paths for layer in path.layers}
-        self._values: dict[str, _Value] = {}  # as Keras wants them: str(id(old tensor)) -> new
+        self._values: dict[str, Value] = {}  # as Keras wants them: str(id(old tensor)) -> new
 
     def run(self) -> tf.keras.Model:
         """The new model."""
@@ -132,7 +132,7 @@ class _Rebuild:
         return tf.keras.Model(inputs, self._get(old.outputs[0]), name=old.name)
 
     def _put(self, old: Any, new: Any) -> None:
-        self._values[str(id(old))] = _Value(new)
+        self._values[str(id(old))] = Value(new)
 
     def _get(self, old: Any) -> Any:
         return self._values[str(id(old))].pop()

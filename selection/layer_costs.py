@@ -162,6 +162,29 @@ def measured_costs(network: Network, batch_size: int, repeats: int = REPEATS) ->
     return costs
 
 
+def measured_pass(
+    network: Network, batch_size: int, repeats: int = REPEATS
+) -> tuple[float, float]:
+    """Seconds of the whole network's forward pass, and of full training's backward pass.
+
+    Medians of warm runs on noise; the second is the difference to forward and backward together.
+    """
+    model = network.model
+    images = tf.random.stateless_uniform([batch_size, *model.input_shape[1:]], [0, 1], 0.0, 255.0)
+    variables = [variable for layer in network.layers for variable in layer.variables]
+
+    def both() -> list:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(variables)
+            logits = model(images, training=True)
+            loss = tf.reduce_mean(tf.reduce_logsumexp(logits, axis=-1))
+        return tape.gradient(loss, variables)
+
+    functions = [tf.function(lambda: model(images, training=True)), tf.function(both)]
+    forward, step = _median_seconds(functions, repeats)
+    return forward, max(step - forward, SHORTEST)
+
+
 def _measured(
     keras_layer: tf.keras.layers.Layer,
     counted: LayerCost,

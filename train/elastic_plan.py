@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 from dataclasses import replace
 
 import tensorflow as tf
 
+from models.errors import RunError
 from selection.record import Selection
 from train.batches import Batch, pooled_labels, pooled_samples
 from train.loop import Trainer
@@ -21,19 +21,25 @@ class ElasticPlan(Plan):
     referred to any more from here; whoever else holds it must let go of it, and collect garbage
     (its compiled step is a reference cycle), for its memory to be free.
 
-    The first selection gets the measured step times beside the predicted one, in its ``figures``.
+    Every choice gets the measured step times beside the predicted one, in its ``figures``.
     """
 
     def first_stage(self) -> Stage:
-        """The first selection, or the given one, which is then kept."""
+        """The first selection, or the given one, which is then kept.
+
+        Raises:
+            RunError: no tensor that fits has a positive importance.
+        """
         stage = super().first_stage()
-        if self.given is not None or not stage.selection.num_selected:
+        if self.given is not None:
             return stage
-        times = measure_step_times(
-            self.job.network, stage.trainer.trained, self.job.schedule, self._batch()
-        )
-        figures = {**stage.selection.figures, **times}
-        return replace(stage, selection=replace(stage.selection, figures=figures))
+        if not stage.selection.num_selected:
+            raise RunError(
+                f"no tensor within --rho {self.job.config.rho:g} would lower the loss by a step at "
+                f"--learning_rate {self.job.config.learning_rate:g}; a smaller --learning_rate "
+                f"or a larger --rho may help"
+            )
+        return self._timed(stage)
 
     def next_stage(self, stage: Stage, epoch: int) -> Stage:
         """The same trainer where the same tensors are selected again, or none at all."""
@@ -43,7 +49,8 @@ class ElasticPlan(Plan):
         if not selection.num_selected:
             return stage
         if _choice(selection) == _choice(stage.selection):
-            return replace(stage, selection=selection)
+            figures = {**stage.selection.figures, **selection.figures}
+            return replace(stage, selection=replace(selection, figures=figures))
         trainer = Trainer(
             self.job.network,
             selection.trained(self.job.network.layers),
@@ -51,8 +58,15 @@ class ElasticPlan(Plan):
             first_step=stage.trainer.steps_taken,
             momentum=stage.trainer.momentum(),
         )
-        gc.collect()  # the trainer before the last one, if nobody did so yet
-        return Stage(self.job.network, selection, trainer)
+        return self._timed(Stage(self.job.network, selection, trainer))
+
+    def _timed(self, stage: Stage) -> Stage:
+        """The stage with measured step times among the figures of its selection."""
+        times = measure_step_times(
+            self.job.network, stage.trainer.trained, self.job.schedule, self._batch()
+        )
+        figures = {**stage.selection.figures, **times}
+        return replace(stage, selection=replace(stage.selection, figures=figures))
 
     def _batch(self) -> Batch:
         size, images = self.job.config.batch_size, self.job.data.train

@@ -61,6 +61,10 @@ class Plan:
         self.job = job
         self.given = given
 
+    def note(self) -> str:
+        """What a user should know about it, a line; empty if there is nothing to say."""
+        return ""
+
     def first_stage(self) -> Stage:
         """What is trained from the first epoch on."""
         return self.new_stage(self.given or self.job.select(self.job.network))

@@ -49,6 +49,10 @@ class PrunePlan(Plan):
         super().__init__(job)
         self.strength = 0.0
 
+    def note(self) -> str:
+        """What can be pruned of the network."""
+        return pruning_note(self.job.network, self.job.config.prune)
+
     def first_stage(self) -> Stage:
         """The whole network, and the strength that the penalty will keep."""
         job = self.job
@@ -137,11 +141,13 @@ def lasso_strength(network: Network, batches: Iterable[Batch], ratio: float = LA
     L is the mean cross-entropy of ``batches`` (dropout off, so that training draws the numbers
     that it would draw without this) and P the penalty, both of the network as it is.
     """
-    losses = [
-        tf.nn.sparse_softmax_cross_entropy_with_logits(labels, network.model(images, training=False))
-        for images, labels in batches
-    ]
-    loss = sum(losses) / len(losses)
+    total, samples = 0.0, 0
+    for images, labels in batches:
+        logits = network.model(images, training=False)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        total += float(tf.reduce_sum(losses))
+        samples += int(labels.shape[0])
+    loss = total / samples
     return float(ratio * loss / ((1 - ratio) * float(group_lasso(network)())))
 
 

@@ -42,20 +42,9 @@ def run(config: RunConfig) -> RunResult:
     started = time.perf_counter()
     check_output_dir(config)
     data = load_data(config)
-    network = build_network(
-        BACKBONES[config.model_name],
-        data.num_classes,
-        config.input_size,
-        config.weights,
-        config.bn_mode,
-        config.seed,
-    )
-    given = None
-    if config.selection_file is not None:
-        given = load_selection(config.selection_file, network.layers)
-    job = Run(config, data, network, started)
+    job = Run(config, data, started)
     try:
-        job.story(given)
+        job.story()
     except UserError:
         job.directory.remove()
         raise
@@ -99,13 +88,22 @@ def load_data(config: RunConfig) -> DataBundle:
 class Run:
     """What builds up in the course of one run, so that an interrupted one can be written down."""
 
-    def __init__(
-        self, config: RunConfig, data: DataBundle, network: Network, started: float
-    ) -> None:
+    def __init__(self, config: RunConfig, data: DataBundle, started: float) -> None:
         self.config = config
         self.data = data
-        self.network = network
         self.started = started
+        # Nobody else holds it: where training goes on with a smaller one, it has to be freed.
+        self.network = build_network(
+            BACKBONES[config.model_name],
+            data.num_classes,
+            config.input_size,
+            config.weights,
+            config.bn_mode,
+            config.seed,
+        )
+        self.given: Optional[Selection] = None
+        if config.selection_file is not None:
+            self.given = load_selection(config.selection_file, self.network.layers)
         self.steps_per_epoch = math.ceil(len(data.train) / config.batch_size)
         planned = max(1, config.num_epochs * self.steps_per_epoch)
         self.schedule = Schedule(config.learning_rate, config.weight_decay, planned)
@@ -119,13 +117,14 @@ class Run:
         self.directory = RunDirectory.create(config)
         self.directory.write_config(config)
         print(
-            f"{network.backbone.title} ({len(network.layers)} layers, {network.params:,} "
-            f"parameters) on {data.name}: {len(data.train)} training and {len(data.test)} test "
-            f"images, {data.num_classes} classes\nwriting to {self.directory.path}",
+            f"{self.network.backbone.title} ({len(self.network.layers)} layers, "
+            f"{self.network.params:,} parameters) on {data.name}: {len(data.train)} training and "
+            f"{len(data.test)} test images, {data.num_classes} classes\n"
+            f"writing to {self.directory.path}",
             flush=True,
         )
 
-    def story(self, given: Optional[Selection]) -> None:
+    def story(self) -> None:
         """Select, and train unless the selection is all that was asked for."""
         config = self.config
         if config.stability:
@@ -135,7 +134,11 @@ class Run:
             print(report.selection_table(self.selection), flush=True)
         else:
             job = Job(config, self.network, self.data, self.schedule, self._select)
-            self._train(plan_for(job, given))
+            plan = plan_for(job, self.given)
+            del job
+            if plan.note():
+                print(plan.note(), flush=True)
+            self._train(plan)
 
     def _select(self, network: Network) -> Selection:
         """Choose layers of ``network`` in its present state, measured."""
@@ -161,7 +164,10 @@ class Run:
 
     def _enter(self, stage: Stage) -> None:
         """Go on with ``stage``, which may be the one we are in."""
-        self.stage = stage
+        changed = stage is not self.stage
+        self.stage, self.network = stage, stage.network
+        if changed:
+            gc.collect()  # a trainer's graphs are reference cycles too
         if stage.selection is not self.selection:
             self._record_selection(stage.selection)
 
@@ -240,7 +246,7 @@ class Run:
         """Write and print the result of what was measured so far."""
         result = make_result(
             self.config,
-            self.stage.network if self.stage else self.network,
+            self.network,
             self.selection,
             self.past_selections,
             self.metrics,
