@@ -121,6 +121,11 @@ class RunConfig:
         "prune_training: group lasso and pruned channels, or an l1 penalty alone",
         choices=("structured", "l1"),
     )
+    prune_ratio: float = _flag(
+        paper.LASSO_RATIO,
+        "prune_training: the group lasso's share of the whole loss at the start",
+        float,
+    )
     stability: int = _flag(
         0, "select on so many draws of images and print their overlap (Figure 3)", int
     )
@@ -212,6 +217,7 @@ _RANGES = (
     ("selection_seed", 0, 2**31 - 1),
     ("select_at_epoch", 0, math.inf),
     ("interval", 1, math.inf),
+    ("prune_ratio", 0, 0.99),
     ("stability", 0, math.inf),
     ("batch_size", 1, math.inf),
     ("eval_batch_size", 1, math.inf),

@@ -12,6 +12,7 @@ MOMENTUM = 0.9  # appendix C
 WEIGHT_DECAY = 5e-4  # section 5
 POOLED_SAMPLES = 40  # appendix D.3
 MAX_SELECTION_BATCH = 16  # appendix D.5
+LASSO_RATIO = 0.2  # PruneTrain (Lym et al., SC 2019)
 
 LEARNING_RATE = 1e-3  # appendix C
 LEARNING_RATE_CUB = 1e-2  # appendix C: any model on CUB

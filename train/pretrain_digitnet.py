@@ -11,10 +11,10 @@ import sys
 
 import numpy as np
 import tensorflow as tf
-from train.datasets import load_digit_subset
 
 from models import digitnet
 from models.registry import BACKBONES
+from train.datasets import load_digit_subset
 
 CLASSES = (0, 1, 2, 3, 4)
 EPOCHS = 12

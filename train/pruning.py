@@ -21,10 +21,10 @@ from models.shrink import find_cut, shrink
 from models.vit_layers import SelfAttention
 from selection.ranking import make_selection
 from train.batches import Batch, epoch_batches
+from train.hyperparameters import LASSO_RATIO
 from train.loop import Trainer
 from train.plans import Job, Plan, Stage
 
-LASSO_RATIO = 0.2  # r: the penalty's share of the whole loss at the start; PruneTrain, SC 2019
 ALIVE_THRESHOLD = 1e-4  # largest weight of a group that counts as zero; PruneTrain, SC 2019
 LASSO_SMOOTHING = 1e-8  # under the square root, whose derivative at 0 would be infinite
 L1_STRENGTH = 1e-4  # of the published ElasticTrainer repository's baseline
@@ -60,7 +60,9 @@ class PrunePlan(Plan):
         if job.config.prune == "l1":
             self.strength = L1_STRENGTH
         else:
-            self.strength = lasso_strength(job.network, _batches(job))
+            self.strength = lasso_strength(
+                job.network, _batches(job), job.config.prune_ratio
+            )
         trainer = Trainer(
             job.network,
             selection.trained(job.network.layers),

@@ -15,6 +15,16 @@ from train.config import RunConfig
 
 
 @dataclass(frozen=True)
+class Ending:
+    """How and when a run ended; see :class:`RunResult`."""
+
+    status: str
+    error: Optional[str]
+    steps: int
+    wall_seconds: float
+
+
+@dataclass(frozen=True)
 class RunResult:
     """What ``result.json`` holds.
 
@@ -64,11 +74,7 @@ def make_result(
     past_selections: Sequence[Selection],
     metrics: Sequence[dict],
     meters: tuple[PhaseMeter, PhaseMeter],
-    *,
-    status: str,
-    error: Optional[str],
-    steps: int,
-    wall_seconds: float,
+    ending: Ending,
 ) -> RunResult:
     """The result of what was measured until now; see :class:`RunResult`.
 
@@ -87,7 +93,7 @@ def make_result(
     seconds = [line["seconds"] for line in metrics if line["epoch"]]
     selected_here = selection is not None and config.selection_file is None
     return RunResult(
-        status=status,
+        status=ending.status,
         train_type=selection.train_type if selection else config.train_type,
         num_layers=len(network.layers),
         num_selected=selection.num_selected if selection else 0,
@@ -95,7 +101,7 @@ def make_result(
         last_test_accuracy=tested[-1]["test_accuracy"] if tested else None,
         best_epoch=best and best["epoch"],
         epochs=len(seconds),
-        steps=steps,
+        steps=ending.steps,
         selections=len(selections),
         selection_seconds=sum(one.seconds for one in selections),
         seconds_per_epoch=statistics.median(seconds) if seconds else None,
@@ -113,8 +119,8 @@ def make_result(
         cpu_utilisation={
             phase: meter.cpu_percent for phase, meter in zip(("selection", "training"), meters)
         },
-        wall_seconds=wall_seconds,
-        error=error,
+        wall_seconds=ending.wall_seconds,
+        error=ending.error,
         figures=selection.figures if selection else {},
         notes=paper_notes(),
     )

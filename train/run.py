@@ -27,7 +27,7 @@ from train.plans import Job, Plan, Stage, plan_for
 from train.plot import plot_selection
 from train.progress import batch_bar, step_bar
 from train.records import RunDirectory, check_output_dir
-from train.result import RunResult, make_result
+from train.result import Ending, RunResult, make_result
 from train.select import selection_request, stability
 
 
@@ -251,10 +251,12 @@ class Run:
             self.past_selections,
             self.metrics,
             (self.selection_meter, self.training_meter),
-            status=status,
-            error=error,
-            steps=self.stage.trainer.steps_taken if self.stage else 0,
-            wall_seconds=time.perf_counter() - self.started,
+            Ending(
+                status,
+                error,
+                steps=self.stage.trainer.steps_taken if self.stage else 0,
+                wall_seconds=time.perf_counter() - self.started,
+            ),
         )
         self.directory.write_result(result)
         print(report.result_summary(result, self.config.memory_accounting), flush=True)

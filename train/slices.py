@@ -131,7 +131,10 @@ def _attention(layer: SelfAttention, parts: dict) -> Override:
     def project(flat: tf.Tensor, kernel: tf.Variable, bias: tf.Variable) -> tf.Tensor:
         return _sliced_product(flat, kernel, bias, parts, _DENSE)
 
-    return lambda x: layer.attend(x, project)
+    def override(x: tf.Tensor) -> tf.Tensor:
+        return layer.attend(x, project)
+
+    return override
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def _median_seconds(trainers: Sequence[Trainer], batch: Batch, repeats: int) -> 
     for turn in range(WARM_UP + repeats):
         for trainer, seconds in zip(trainers, times):
             started = time.perf_counter()
-            trainer.train_epoch([batch], lambda loss, accuracy: None)
+            trainer.train_epoch([batch], lambda *_: None)
             # On a GPU the loss is there before the weights are updated.
             tf.test.experimental.sync_devices()
             if turn >= WARM_UP:
