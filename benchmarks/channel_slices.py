@@ -34,7 +34,7 @@ from selection.channels import number_of_channels  # noqa: E402
 from selection.ranking import select_top  # noqa: E402
 from selection.record import Trained  # noqa: E402
 from train.loop import Trainer  # noqa: E402
-from train.optimizer import Schedule  # noqa: E402
+from train.optimizer import Schedule, apply_gradients  # noqa: E402
 
 BATCH_SIZE = 8
 NUM_CLASSES = 37
@@ -62,7 +62,7 @@ class MaskedTrainer(Trainer):
             masked = [gradient * mask for gradient, mask in zip(gradients, masks)]
             before = [tf.identity(variable) for variable in variables]
             with tf.control_dependencies(before):
-                self.optimizer.apply_gradients(zip(masked, variables))
+                apply_gradients(self.optimizer, masked, variables)
             for variable, mask, old in zip(variables, masks, before):
                 variable.assign(tf.where(mask > 0, variable, old))  # undoes the weight decay
             return loss, loss

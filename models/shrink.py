@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
@@ -18,6 +18,7 @@ from models.network import Network
 
 _layers = tf.keras.layers
 _SIZES = {_layers.Conv2D: "filters", _layers.Dense: "units"}  # the setting that is their number
+AVX512_FLOATS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,13 +141,16 @@ class _Rebuild:
     def _again(self, layer: tf.keras.layers.Layer) -> Any:
         """The output of a layer like ``layer``, of the channels that stay."""
         config = layer.get_config()
-        if type(layer) in _SIZES:
-            kernel_indices = self._indices(layer.kernel)
-            config[_SIZES[type(layer)]] = len(kernel_indices[-1])
-        smaller = type(layer).from_config(config)
         # Keras' own way from the symbolic arguments of a call to other ones (models/forward.py).
         (node,) = layer.inbound_nodes
         arguments, options = node.map_arguments(self._values)
+        if type(layer) in _SIZES:
+            config[_SIZES[type(layer)]] = len(self._indices(layer.kernel)[-1])
+        if _is_unsafe(layer, arguments):
+            strides = _layers.AveragePooling2D(1, layer.strides, name=f"{layer.name}_strides")
+            arguments = [strides(*arguments)]
+            config["strides"] = (1, 1)
+        smaller = type(layer).from_config(config)
         output = smaller(*arguments, **options)
         for old, new in zip(layer.weights, smaller.weights):
             indices = self._indices(old)
@@ -177,6 +181,21 @@ class _Rebuild:
             np.arange(size) if number is None else self._cut.staying[number]
             for size, number in zip(variable.shape, numbers)
         )
+
+
+def _is_unsafe(layer: tf.keras.layers.Layer, arguments: Sequence) -> bool:
+    """Whether TensorFlow 2.15 may write over foreign memory when it trains such a layer.
+
+    With fewer input channels than a vector register has numbers, oneDNN's weight gradient of a
+    strided 1 x 1 convolution does (https://github.com/uxlfoundation/oneDNN/issues/6035). Leaving
+    out the pixels first, then convolving them all, is the same.
+    """
+    return (
+        type(layer) is _layers.Conv2D
+        and layer.kernel_size == (1, 1)
+        and layer.strides != (1, 1)
+        and arguments[0].shape[-1] < AVX512_FLOATS
+    )
 
 
 def _last_summand(layer: tf.keras.layers.Layer) -> Optional[tf.Variable]:

@@ -66,10 +66,11 @@ class ElasticSelector:
     def select(self, request: SelectionRequest, train_type: str) -> Selection:
         """The tensors with the largest summed importance whose backward pass fits the budget.
 
-        A layer's score is the importance of its most important tensor, chosen or not; what the
-        knapsack sorts by is the set. With ``always_head`` the head's tensors are added and what
-        they take comes on top of the budget. Nothing is selected where no tensor that fits has a
-        positive importance. Weights are as they were on return, and after an exception.
+        A layer's score is the importance of its most important tensor, chosen or not; the choice
+        does not follow its rank, because it weighs importance against time. With ``always_head``
+        the head's tensors are added, and what they take comes on top of the budget. Nothing is
+        selected where no tensor that fits has a positive importance. Weights are as they were on
+        return, and after an exception.
 
         ``figures`` holds ``predicted_time_ratio``, the time of a step on the choice over that of
         a full step; ``backward_budget``, rho_b, the share of the full backward pass' time that
@@ -82,10 +83,10 @@ class ElasticSelector:
         """
         started = time.perf_counter()
         profile = self.profile(request)
-        budget = profile.budget(request.rho)
         _check_budget(profile, request.rho, self.network.backbone.title)
         importance = self.importance(request)
-        ordered = [importance[t.layer][t.position] for t in profile.tensors]
+        ordered = [importance[tensor.layer][tensor.position] for tensor in profile.tensors]
+        budget = profile.budget(request.rho)
         chosen = set(choose_tensors(ordered, profile.t_dw, profile.t_dy, budget))
         if request.always_head:
             head = self.network.head.index
@@ -94,8 +95,6 @@ class ElasticSelector:
         for index in chosen:
             tensor = profile.tensors[index]
             positions[tensor.layer].append(tensor.position)
-        took = backward_time(sorted(chosen), profile.t_dw, profile.t_dy)
-        step = profile.forward + profile.backward
         selection = make_selection(
             self.network.layers,
             positions,
@@ -103,11 +102,7 @@ class ElasticSelector:
             rho=request.rho,
             scores=[float(max(values)) for values in importance],
             samples=request.batch_size,
-            figures={
-                "predicted_time_ratio": (profile.forward + took) / step,
-                "backward_budget": budget / profile.backward,
-                "forward_share": profile.forward / step,
-            },
+            figures=_figures(profile, budget, sorted(chosen)),
         )
         return selection.timed(time.perf_counter() - started)
 
@@ -174,6 +169,16 @@ def _gradient_function(
         return tape.gradient(loss, variables)
 
     return gradients
+
+
+def _figures(profile: Profile, budget: float, chosen: Sequence[int]) -> dict[str, float]:
+    step = profile.forward + profile.backward
+    took = backward_time(chosen, profile.t_dw, profile.t_dy)
+    return {
+        "predicted_time_ratio": (profile.forward + took) / step,
+        "backward_budget": budget / profile.backward,
+        "forward_share": profile.forward / step,
+    }
 
 
 def _check_budget(profile: Profile, rho: float, title: str) -> None:

@@ -145,18 +145,18 @@ def measured_costs(network: Network, batch_size: int, repeats: int = REPEATS) ->
     """The same in seconds, each layer run on its own with noise on TensorFlow's default device.
 
     Every time is the median of ``repeats`` warm runs of a compiled function. A layer is timed
-    forward, then with the gradient for its inputs, then with that for its variables too; the
-    differences are what each adds, shared among the variables as :func:`counted_costs` would.
-    Layers of the same configuration and shapes are measured once.
+    forward (the call included), then with the gradient for its inputs, then with that for its
+    variables too; the differences are what each adds, shared among the variables as
+    :func:`counted_costs` would. Layers of the same configuration and shapes are measured once.
+    Dropout is off: compiling it would change the masks that training draws later.
     """
-    empty = _median_seconds([tf.function(lambda: tf.constant(0.0))], repeats)[0]
     known = {}
     costs = []
     counted = counted_costs(network, batch_size)
     for keras_layer, share in zip(profiled_layers(network), counted):
         key = _shape_key(keras_layer)
         if key not in known:
-            known[key] = _measured(keras_layer, share, batch_size, repeats, empty)
+            known[key] = _measured(keras_layer, share, batch_size, repeats)
         costs.append(known[key])
     gc.collect()  # the functions that were compiled are reference cycles
     return costs
@@ -176,27 +176,23 @@ def measured_pass(
     def both() -> list:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            logits = model(images, training=True)
+            logits = model(images, training=False)
             loss = tf.reduce_mean(tf.reduce_logsumexp(logits, axis=-1))
         return tape.gradient(loss, variables)
 
-    functions = [tf.function(lambda: model(images, training=True)), tf.function(both)]
+    functions = [tf.function(lambda: model(images, training=False)), tf.function(both)]
     forward, step = _median_seconds(functions, repeats)
     return forward, max(step - forward, SHORTEST)
 
 
 def _measured(
-    keras_layer: tf.keras.layers.Layer,
-    counted: LayerCost,
-    batch_size: int,
-    repeats: int,
-    empty: float,
+    keras_layer: tf.keras.layers.Layer, counted: LayerCost, batch_size: int, repeats: int
 ) -> LayerCost:
     if isinstance(keras_layer, _ALIASES):
         return LayerCost(0.0, 0.0)
     functions = _layer_functions(keras_layer, batch_size)
     forward, inputs, everything = _median_seconds(functions, repeats)
-    cost = LayerCost(max(forward - empty, SHORTEST), max(inputs - forward, SHORTEST))
+    cost = LayerCost(forward, max(inputs - forward, SHORTEST))
     if not counted.t_dw:
         return cost
     return replace(
@@ -222,8 +218,6 @@ def _layer_functions(keras_layer: tf.keras.layers.Layer, batch_size: int) -> lis
         # Keras takes a tensor out of the list each time that the layer reads it.
         values = {str(id(x)): [y] * len(symbolic) for x, y in zip(symbolic, inputs)}
         arguments, options = node.map_arguments(values)
-        if isinstance(keras_layer, tf.keras.layers.Dropout):
-            options["training"] = True
         return keras_layer(*arguments, **options)
 
     def backward(inputs: list, output_gradient: tf.Tensor, variables: list) -> tuple:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import weakref
 
 import numpy as np
@@ -14,6 +15,7 @@ from models.channel_groups import channel_map
 from models.macs import network_macs
 from models.network import Network
 from models.shrink import find_cut, shrink
+from models.weights import save_network
 from selection.ranking import make_selection
 from tests.helpers import random_pixels, tiny_network
 from tests.pruning_helpers import (
@@ -35,6 +37,7 @@ from train.loop import Trainer
 from train.optimizer import Schedule, momentum_slots
 from train.plans import Job
 from train.pruning import PrunePlan, group_lasso, l1_norm, lasso_strength, pruning_note
+from train.run import run
 
 
 def _numpy_lasso(kernels) -> float:
@@ -264,6 +267,49 @@ def _peak_of_an_epoch(run: dict, batches):
     with PhaseMeter() as meter:
         run["stage"].trainer.train_epoch(batches, _ignore)
     return meter.allocator_peak
+
+
+def test_a_run_records_how_the_network_and_its_memory_shrink(tmp_path):
+    network = tiny_network("digits")
+    staying = zero_a_third(network)
+    # Without these too a gradient would revive what was set to zero.
+    for variable, numbers in _with_axes(network):
+        for axis, number in enumerate(numbers):
+            if number is not None:
+                dead = np.setdiff1d(np.arange(variable.shape[axis]), staying[number])
+                zero(variable, axis, dead)
+    save_network(network.model, str(tmp_path / "sparse.h5"))
+    del network
+    result = run(
+        RunConfig(
+            model_name="digitnet",
+            dataset_name="digits",
+            train_type="prunetrain",
+            weights=str(tmp_path / "sparse.h5"),
+            num_epochs=4,
+            interval=2,
+            batch_size=64,
+            output_dir=str(tmp_path),
+            run_name="pruned",
+        ).resolved()
+    )
+    text = (tmp_path / "pruned" / "metrics.jsonl").read_text(encoding="utf-8")
+    lines = [json.loads(line) for line in text.splitlines()]
+    for figure in ("parameters", "macs"):
+        first, second, third, fourth = (line[figure] for line in lines)
+        assert first == second > 2 * third == 2 * fourth
+    measured = [line["measured_allocator"] for line in lines]
+    assert None in measured or max(measured[2:]) < 0.9 * min(measured[:2])
+    assert result.status == "completed" and result.epochs == 4
+
+
+def _with_axes(network: Network) -> list:
+    axes = channel_map(network.model).axes
+    return [(weight, axes.get(weight.ref(), ())) for weight in network.model.trainable_weights] + [
+        (layer.moving_mean, axes[layer.gamma.ref()])
+        for layer in network.model.layers
+        if isinstance(layer, tf.keras.layers.BatchNormalization)
+    ]
 
 
 def test_the_lasso_itself_empties_the_weakest_channels():

@@ -14,7 +14,7 @@ from models.errors import RunError
 from models.forward import forward
 from models.network import Network
 from selection.record import Trained
-from train.optimizer import Schedule, momentum_slots, sgdw
+from train.optimizer import Schedule, apply_gradients, momentum_slots, sgdw
 from train.slices import Slices
 
 
@@ -95,7 +95,7 @@ class Trainer:
                 if penalty is not None:
                     loss += penalty()
             gradients = tape.gradient(loss, self.variables)
-            self.optimizer.apply_gradients(zip(gradients, self.variables))
+            apply_gradients(self.optimizer, gradients, self.variables)
             self._slices.write_back()
             return loss, _count_correct(logits, labels)
 

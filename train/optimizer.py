@@ -73,6 +73,19 @@ def keras_sgdw(schedule: Schedule, variables: Sequence[tf.Variable], first_step:
     return optimizer
 
 
+def apply_gradients(
+    optimizer: Any, gradients: Sequence[tf.Tensor], variables: Sequence[tf.Variable]
+) -> None:
+    """One step, without Keras' sum over replicas.
+
+    On one device that sum does nothing, but TensorFlow keeps its custom gradient for ever, and
+    with it the graph of every step that was ever traced.
+    """
+    legacy = isinstance(optimizer, tf.keras.optimizers.legacy.Optimizer)
+    option = "experimental_aggregate_gradients" if legacy else "skip_gradients_aggregation"
+    optimizer.apply_gradients(zip(gradients, variables), **{option: not legacy})
+
+
 def momentum_slots(optimizer: Any, variables: Sequence[tf.Variable]) -> list[tf.Variable]:
     """The momentum of each of ``variables``; its sign is tensorflow-addons' or Keras' own."""
     if isinstance(optimizer, tf.keras.optimizers.legacy.Optimizer):

@@ -20,6 +20,7 @@ from models.network import Network
 from models.shrink import find_cut, shrink
 from models.vit_layers import SelfAttention
 from selection.ranking import make_selection
+from selection.record import Selection
 from train.batches import Batch, epoch_batches
 from train.hyperparameters import LASSO_RATIO
 from train.loop import Trainer
@@ -180,6 +181,6 @@ def _batches(job: Job) -> Iterable[Batch]:
     return itertools.islice(batches, STRENGTH_BATCHES)
 
 
-def _stage(network: Network, selection, trainer: Trainer) -> Stage:
+def _stage(network: Network, selection: Selection, trainer: Trainer) -> Stage:
     figures = {"parameters": network.params, "macs": network_macs(network.layers)}
     return Stage(network, selection, trainer, figures)

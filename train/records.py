@@ -15,6 +15,7 @@ from typing import Any, Optional
 
 from models.errors import UserError
 from selection.record import Selection
+from selection.tensor_timing import device_name
 from train.config import RunConfig
 
 _PACKAGES = (
@@ -139,16 +140,11 @@ def _not_writable(config: RunConfig, error: OSError) -> UserError:
 
 def environment() -> dict:
     """Versions, device and revision that a result belongs to."""
-    import tensorflow as tf  # only here: records are also read where TensorFlow is not needed
-
-    gpus = tf.config.list_physical_devices("GPU")
-    details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     return {
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES if _has(name)},
-        "device": [detail.get("device_name", "GPU") for detail in details] or "CPU",
+        "device": device_name(),
         "machine": platform.machine(),
-        "processor": _processor(),
         "logical_cpus": os.cpu_count(),
         "system": platform.platform(),
         "git_revision": _git_revision(),
@@ -162,15 +158,6 @@ def _has(package: str) -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()
 
 
 def _git_revision() -> Optional[str]:

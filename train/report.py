@@ -23,7 +23,7 @@ def selection_summary(selection: Selection) -> str:
         f"in {selection.seconds:.1f} s: {names}"
     ]
     lines += [f"{name}: {value:.4g}" for name, value in selection.figures.items()]
-    if selection.has_scores and selection.num_selected:
+    if selection.ties_at_cut:
         lines.append(
             f"{selection.ties_at_cut} layer(s) have the score at the cut; "
             f"{selection.overlap_with_smallest} of the {selection.num_selected} selected are "
@@ -33,7 +33,7 @@ def selection_summary(selection: Selection) -> str:
 
 
 def _short(row: LayerChoice) -> str:
-    return row.name if row.channels is None else f"{row.name} ({len(row.channels)} channels)"
+    return row.name if row.channels is None else f"{row.name} ({_trained(row)})"
 
 
 def stability_lines(overlaps: dict[str, float]) -> str:

@@ -161,7 +161,7 @@ def _rows_product(x: tf.Tensor, dy: tf.Tensor, shape: tf.TensorShape) -> tf.Tens
 
 _DENSE = _Products(
     forward=lambda x, kernel: tf.tensordot(x, kernel, 1),
-    to_input=lambda x, kernel, dy: tf.tensordot(dy, kernel, [[-1], [1]]),
+    to_input=lambda x, kernel, dy: tf.tensordot(dy, kernel, [[-1], [1]]),  # noqa: ARG005
     to_kernel=_rows_product,
 )
 

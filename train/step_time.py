@@ -31,7 +31,8 @@ def measure_step_times(
     """Time real training steps on ``batch``, of ``trained`` and of everything, in turns.
 
     The learning rate is 0 meanwhile: the work is the same and the loss stays where it is. All
-    weights are as they were on return and after an exception, and what was made is freed.
+    weights are as they were on return and after an exception, and what was made is freed. (Dropout
+    draws other masks afterwards than it would have: Keras counts what was compiled.)
 
     Args:
         batch: images ``[batch, size, size, 3]`` float32 in [0, 255], labels ``[batch]`` int64.
