@@ -1,6 +1,6 @@
 """Select the layers of a pre-trained network that are worth retraining, and retrain them.
 
-    python main.py --model_name resnet50 --train_type act_norm_betti_train --rho 0.1
+python main.py --model_name resnet50 --train_type act_norm_betti_train --rho 0.1
 """
 
 from __future__ import annotations

@@ -103,9 +103,7 @@ def _trainer(way: str, network: Network, parts: list[Trained]) -> Trainer:
     if way == "masked":
         return MaskedTrainer(network, parts)
     # With all channels, our step takes the ordinary way too.
-    plain = [
-        part if part.share < 1 else Trained(part.variable, None, part.layer) for part in parts
-    ]
+    plain = [part if part.share < 1 else Trained(part.variable, None, part.layer) for part in parts]
     return Trainer(network, plain, SCHEDULE)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import tensorflow as tf
 
 from models.batch_norm import FixedBatchNormalization
+from models.channel_groups import ChannelOffset
 from models.vit_layers import ClassToken, FirstToken, PositionEmbedding, SelfAttention
 
 # Where an operation puts its output.
@@ -205,7 +206,14 @@ _RULES = (
         functools.partial(_plain, writes=NEW, remembers=INDEX),
     ),
     (
-        (_layers.Add, _layers.Subtract, _layers.Average, _layers.Rescaling, PositionEmbedding),
+        (
+            _layers.Add,
+            _layers.Subtract,
+            _layers.Average,
+            _layers.Rescaling,
+            PositionEmbedding,
+            ChannelOffset,
+        ),
         functools.partial(_plain, writes=IN_PLACE, remembers=NOTHING),
     ),
     ((_layers.Multiply,), functools.partial(_plain, writes=IN_PLACE, remembers=OTHERS)),

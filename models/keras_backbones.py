@@ -36,9 +36,7 @@ def load_pretrained(model: tf.keras.Model, name: str) -> None:
     # models is built and its weights are copied.
     application, _ = _APPLICATIONS[name]
     with download_file(name):
-        published = application(
-            include_top=False, weights="imagenet", input_shape=(224, 224, 3)
-        )
+        published = application(include_top=False, weights="imagenet", input_shape=(224, 224, 3))
     model.set_weights(published.get_weights())
 
 

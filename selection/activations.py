@@ -123,9 +123,7 @@ def distances_from_gram(gram: np.ndarray, layer: Layer) -> np.ndarray:
         RunError: the Gram matrix of ``layer`` is not finite.
     """
     if not np.isfinite(gram).all():
-        raise RunError(
-            f"the activations of layer {layer.index} ({layer.name}) are not finite"
-        )
+        raise RunError(f"the activations of layer {layer.index} ({layer.name}) are not finite")
     squared = np.diag(gram)[:, None] + np.diag(gram)[None, :] - 2.0 * gram
     distances = np.sqrt(np.maximum(squared, 0.0))  # rounding can leave -1e-16
     np.fill_diagonal(distances, 0.0)

@@ -162,9 +162,7 @@ def measured_costs(network: Network, batch_size: int, repeats: int = REPEATS) ->
     return costs
 
 
-def measured_pass(
-    network: Network, batch_size: int, repeats: int = REPEATS
-) -> tuple[float, float]:
+def measured_pass(network: Network, batch_size: int, repeats: int = REPEATS) -> tuple[float, float]:
     """Seconds of the whole network's forward pass, and of full training's backward pass.
 
     Medians of warm runs on noise; the second is the difference to forward and backward together.

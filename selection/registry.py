@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from selection.record import Selection
 
 
-
 @dataclass(frozen=True, eq=False)
 class SelectionRequest:
     """What a train type gets to choose layers from.

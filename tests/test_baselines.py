@@ -307,8 +307,11 @@ def test_stability_is_printed(tmp_path, capsys):
     _run(tmp_path, "--select_only", "--stability", "3", "--rho", "0.3")
     printed = capsys.readouterr().out
     for name in ("act_norm_betti_train", "fisher_training"):
-        (line,) = [text for text in printed.splitlines() if text.startswith("mean Jaccard")
-                   and name in text]
+        (line,) = [
+            text
+            for text in printed.splitlines()
+            if text.startswith("mean Jaccard") and name in text
+        ]
         assert 0 <= float(line.rsplit(" ", 1)[1]) <= 1
 
 
@@ -351,5 +354,6 @@ def test_a_corrupt_profile_is_refused(tmp_path, capsys):
 def test_saved_weights_are_whole_networks(tmp_path):
     folder = _run(tmp_path, "--max_steps", "1", "--save_weights", "last")
     with h5py.File(folder / "weights.h5", "r") as file:
-        assert "head" in [name.decode() if isinstance(name, bytes) else name
-                          for name in file.attrs["layer_names"]]
+        assert "head" in [
+            name.decode() if isinstance(name, bytes) else name for name in file.attrs["layer_names"]
+        ]

@@ -51,9 +51,9 @@ def test_rounded_choice_never_exceeds_the_budget_and_misses_little():
         ways = np.concatenate([[0.0], np.cumsum(t_dy)[:-1]])
         # Every set that rounding could not have kept out: one tick per weight and one for the way.
         sure = budget * (1 - (count + 1) / 10_000)
-        assert sum(importance[i] for i in chosen) >= _brute_force(
-            importance, t_dw, ways, sure
-        ) - 1e-12
+        assert (
+            sum(importance[i] for i in chosen) >= _brute_force(importance, t_dw, ways, sure) - 1e-12
+        )
 
 
 def test_everything_of_worth_is_chosen_where_it_fits_exactly():

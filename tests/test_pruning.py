@@ -210,7 +210,8 @@ def test_the_plan_prunes_every_interval_and_counts_what_is_left():
     plan = PrunePlan(_job(network, interval=2))
     stage = plan.first_stage()
     assert plan.strength > 0
-    assert stage.figures == {"parameters": network.params, "macs": network_macs(network.layers)}
+    figures = {"parameters": network.params, "macs": network_macs(network.layers)}
+    assert stage.figures == {**figures, "penalty_strength": plan.strength}
     stage.trainer.train_epoch(_batches(3), _ignore)
     assert plan.next_stage(stage, 3) is stage  # nothing is dead yet
     zero_a_third(network)

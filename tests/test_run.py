@@ -85,9 +85,7 @@ def test_selection_file_is_consistent(finished):
 
 
 def test_a_selection_can_be_reloaded(finished, tmp_path):
-    again = _run(
-        tmp_path, "--selection_file", str(finished / "selection.json"), "--max_steps", "5"
-    )
+    again = _run(tmp_path, "--selection_file", str(finished / "selection.json"), "--max_steps", "5")
     assert _json(again, "selection.json") == _json(finished, "selection.json")
     assert _json(again, "result.json")["steps"] == 5
 
@@ -148,9 +146,7 @@ def test_a_frozen_head_is_warned_about(finished, tmp_path, capsys):
 def test_the_retrained_weights_can_be_kept_and_used(keep, tmp_path):
     folder = _run(tmp_path, "--num_epochs", "2", "--save_weights", keep)
     result = _json(folder, "result.json")
-    again = _run(
-        tmp_path / "again", "--weights", str(folder / "weights.h5"), "--num_epochs", "0"
-    )
+    again = _run(tmp_path / "again", "--weights", str(folder / "weights.h5"), "--num_epochs", "0")
     assert _json(again, "result.json")["best_test_accuracy"] == result[f"{keep}_test_accuracy"]
 
 

@@ -77,7 +77,9 @@ class RunConfig:
         metavar="{imagenet,none,PATH}",
     )
     save_weights: str = _flag(
-        "none", "write the retrained network to weights.h5", choices=("none", "best", "last")
+        "none",
+        "write the retrained network to weights.h5 (a pruned one fits no backbone any more)",
+        choices=("none", "best", "last"),
     )
     bn_mode: str = _flag(
         "inference",
@@ -202,9 +204,13 @@ class RunConfig:
         """The settings that tell one run of a comparison from another."""
         channels = "" if self.rho_ch == 1 else f"-ch{self.rho_ch:g}"
         return (
-            f"{self.model_name}-{self.dataset_name}-{self.train_type}"
-            f"-rho{self.rho:g}{channels}-seed{self.seed}"
-        ).replace("/", "_").replace(":", "_")
+            (
+                f"{self.model_name}-{self.dataset_name}-{self.train_type}"
+                f"-rho{self.rho:g}{channels}-seed{self.seed}"
+            )
+            .replace("/", "_")
+            .replace(":", "_")
+        )
 
     def to_json(self) -> dict:
         """A dictionary of plain JSON types."""

@@ -85,7 +85,8 @@ class Trainer:
             tf.TensorSpec([None], tf.int64),
         ]
 
-        @tf.function(input_signature=signature)
+        # Without autograph, which keeps the frames of its callers, and so replaced networks, alive.
+        @tf.function(input_signature=signature, autograph=False)
         def step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(self.variables)
@@ -99,7 +100,7 @@ class Trainer:
             self._slices.write_back()
             return loss, _count_correct(logits, labels)
 
-        @tf.function(input_signature=signature)
+        @tf.function(input_signature=signature, autograph=False)
         def count_correct(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
             return _count_correct(model(images, training=False), labels)
 

@@ -61,16 +61,14 @@ class PrunePlan(Plan):
         if job.config.prune == "l1":
             self.strength = L1_STRENGTH
         else:
-            self.strength = lasso_strength(
-                job.network, _batches(job), job.config.prune_ratio
-            )
+            self.strength = lasso_strength(job.network, _batches(job), job.config.prune_ratio)
         trainer = Trainer(
             job.network,
             selection.trained(job.network.layers),
             job.schedule,
             penalty=self._penalty(job.network),
         )
-        return _stage(job.network, selection, trainer)
+        return self._stage(job.network, selection, trainer)
 
     def next_stage(self, stage: Stage, epoch: int) -> Stage:
         """Before epochs 1 + interval, 1 + 2 * interval...: without the dead channels."""
@@ -97,7 +95,15 @@ class PrunePlan(Plan):
         )
         del cut, shrunk
         gc.collect()
-        return _stage(trainer.network, selection, trainer)
+        return self._stage(trainer.network, selection, trainer)
+
+    def _stage(self, network: Network, selection: Selection, trainer: Trainer) -> Stage:
+        figures = {
+            "parameters": network.params,
+            "macs": network_macs(network.layers),
+            "penalty_strength": self.strength,
+        }
+        return Stage(network, selection, trainer, figures)
 
     def _penalty(self, network: Network) -> Penalty:
         amount = l1_norm if self.job.config.prune == "l1" else group_lasso
@@ -179,8 +185,3 @@ def _batches(job: Job) -> Iterable[Batch]:
         rotation=data.rotation if config.rotation is None else config.rotation,
     )
     return itertools.islice(batches, STRENGTH_BATCHES)
-
-
-def _stage(network: Network, selection: Selection, trainer: Trainer) -> Stage:
-    figures = {"parameters": network.params, "macs": network_macs(network.layers)}
-    return Stage(network, selection, trainer, figures)

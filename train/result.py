@@ -16,10 +16,14 @@ from train.config import RunConfig
 
 @dataclass(frozen=True)
 class Ending:
-    """How and when a run ended; see :class:`RunResult`."""
+    """How and when a run ended; see :class:`RunResult`.
+
+    ``built_parameters`` are those of the network before anything was pruned.
+    """
 
     status: str
     error: Optional[str]
+    built_parameters: int
     steps: int
     wall_seconds: float
 
@@ -37,7 +41,8 @@ class RunResult:
         selections: how many there were.
         selection_seconds: their wall time in all, compilation included.
         seconds_per_epoch: median over epochs, evaluation not included.
-        trained_parameters, total_parameters, trained_share: of the trainable parameters.
+        trained_parameters, total_parameters, trained_share: of the trainable parameters; in total
+            those of the network as it was built, before pruning.
         memory: ``{figure: {"selection", "training"}}`` in MB of 1e6 bytes (``memory_utils.py``).
         cpu_utilisation: percent of all logical CPUs, per phase.
         wall_seconds: the whole run, from the parsed flags on.
@@ -106,8 +111,8 @@ def make_result(
         selection_seconds=sum(one.seconds for one in selections),
         seconds_per_epoch=statistics.median(seconds) if seconds else None,
         trained_parameters=trained_parameters,
-        total_parameters=network.params,
-        trained_share=trained_parameters / network.params,
+        total_parameters=ending.built_parameters,
+        trained_share=trained_parameters / ending.built_parameters,
         memory=memory_report(
             network,
             trained,

@@ -104,6 +104,7 @@ class Run:
         self.given: Optional[Selection] = None
         if config.selection_file is not None:
             self.given = load_selection(config.selection_file, self.network.layers)
+        self.built_parameters = self.network.params
         self.steps_per_epoch = math.ceil(len(data.train) / config.batch_size)
         planned = max(1, config.num_epochs * self.steps_per_epoch)
         self.schedule = Schedule(config.learning_rate, config.weight_decay, planned)
@@ -143,9 +144,7 @@ class Run:
     def _select(self, network: Network) -> Selection:
         """Choose layers of ``network`` in its present state, measured."""
         config = self.config
-        request = selection_request(
-            config, network, self.data, config.selection_seed, self._cache
-        )
+        request = selection_request(config, network, self.data, config.selection_seed, self._cache)
         with self.selection_meter:
             selection = train_type_named(config.train_type).select(request)
         gc.collect()  # its graphs are reference cycles, and would count as training's memory
@@ -183,8 +182,9 @@ class Run:
                 if epoch > 1:
                     self._enter(plan.next_stage(self.stage, epoch))
                 result = self._train_epoch(epoch)
-                trainer = self.stage.trainer
-                ended = epoch == config.num_epochs or trainer.steps_taken == config.max_steps
+                # No local name for the trainer: it would keep a replaced one alive.
+                steps = self.stage.trainer.steps_taken
+                ended = epoch == config.num_epochs or steps == config.max_steps
                 due = ended or epoch % config.eval_every == 0
                 self._record(epoch, result, self._evaluate(epoch) if due else None)
                 self._save_weights(ended)
@@ -254,6 +254,7 @@ class Run:
             Ending(
                 status,
                 error,
+                self.built_parameters,
                 steps=self.stage.trainer.steps_taken if self.stage else 0,
                 wall_seconds=time.perf_counter() - self.started,
             ),
