@@ -357,3 +357,19 @@ def test_saved_weights_are_whole_networks(tmp_path):
         assert "head" in [
             name.decode() if isinstance(name, bytes) else name for name in file.attrs["layer_names"]
         ]
+
+
+def test_a_run_that_prunes_needs_less_and_less(tmp_path):
+    """The lasso itself empties channels; parameters, MACs and measured memory fall with them."""
+    flags = ["--train_type", "prune_training", "--prune_ratio", "0.9", "--learning_rate", "2e-3"]
+    steps = 20 * 75
+    flags += ["--num_epochs", "40", "--max_steps", str(steps), "--eval_every", "40"]
+    folder = _run(tmp_path, *flags)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    first, last = lines[0], lines[-1]
+    for figure in ("parameters", "macs", "measured_allocator"):
+        assert last[figure] < 0.8 * first[figure], figure
+    result = _json(folder, "result.json")
+    assert result["best_test_accuracy"] > 0.9
+    assert result["trained_parameters"] == last["parameters"] < result["total_parameters"]
+    assert result["steps"] == steps

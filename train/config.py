@@ -254,12 +254,13 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> RunConfig:
     parser = _OneLineParser(
         prog="main.py",
         description="Select layers by Betti numbers of their activations and retrain them.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,
     )
     for entry in fields(RunConfig):
         options = {"help": entry.metadata["help"], **entry.metadata["argparse"]}
         if "type" in entry.metadata:
             options.update(type=entry.metadata["type"], default=entry.default)
+            if entry.default is not None:
+                options["help"] += f" (default: {entry.default})"
         parser.add_argument(f"--{entry.name}", **options)
     return RunConfig(**vars(parser.parse_args(argv))).resolved()
