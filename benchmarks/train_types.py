@@ -5,18 +5,34 @@
 Each is a run of main.py in a process of its own, in ``<output_dir>/<train type>``; what is there
 and completed is not run again. ElasticTrainer's rho is a share of time: it gets its own default,
 0.533, all others ``--rho`` (0.1 unless given). ``--types`` names some of the train types only.
+
+Seconds per epoch belong to whatever else the machine did during that run. The column beside them
+is the figure to compare: the step on what the run selected over a step of full training, in turn
+and warm on one batch, by ``train/step_time.py``, after all runs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Optional
 
-from selection.registry import TRAIN_TYPES
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
+
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+from models.network import build_network  # noqa: E402
+from models.registry import BACKBONES  # noqa: E402
+from selection.record import load_selection  # noqa: E402
+from selection.registry import TRAIN_TYPES  # noqa: E402
+from train.optimizer import Schedule  # noqa: E402
+from train.step_time import measure_step_times  # noqa: E402
 
 ELASTIC_RHO = "0.533"  # ElasticTrainer's own default
 _COLUMNS = (
@@ -26,6 +42,7 @@ _COLUMNS = (
     "best test accuracy",
     "last",
     "s / epoch",
+    "step / full step",
     "selection s",
     "estimate MB",
     "paper MB",
@@ -48,7 +65,26 @@ def run(train_type: str, output: Path, flags: list[str]) -> Optional[dict]:
     return json.loads(result.read_text()) if result.exists() else None
 
 
-def row(train_type: str, result: Optional[dict]) -> str:
+def step_ratio(folder: Path) -> Optional[float]:
+    """Time of a step on what the run selected over that of full training; None if pruned."""
+    config = json.loads((folder / "config.json").read_text())
+    rows = json.loads((folder / "selection.json").read_text())["layers"]
+    classes = rows[-1]["activation_size"]
+    network = build_network(
+        BACKBONES[config["model_name"]], classes, config["input_size"], "none", config["bn_mode"]
+    )
+    if sum(one["params"] for one in rows) != network.params:
+        return None
+    selection = load_selection(str(folder / "selection.json"), network.layers)
+    size, batch_size = config["input_size"], config["batch_size"]
+    pixels = np.random.default_rng(0).integers(0, 256, (batch_size, size, size, 3))
+    batch = tf.constant(pixels, tf.float32), tf.zeros([batch_size], tf.int64)
+    schedule = Schedule(config["learning_rate"], config["weight_decay"], 1000)
+    trained = selection.trained(network.layers)
+    return measure_step_times(network, trained, schedule, batch)["measured_time_ratio"]
+
+
+def row(train_type: str, result: Optional[dict], ratio: Optional[float]) -> str:
     """One line of the Markdown table."""
     if result is None or result["status"] != "completed":
         why = "no result" if result is None else result["error"] or result["status"]
@@ -62,6 +98,7 @@ def row(train_type: str, result: Optional[dict]) -> str:
         f"{100 * result['best_test_accuracy']:.2f}%",
         f"{100 * result['last_test_accuracy']:.2f}%",
         "-" if seconds is None else f"{seconds:.1f}",
+        "-" if ratio is None else f"{ratio:.2f}",
         f"{result['selection_seconds']:.1f}",
         f"{memory['estimate']['training']:.0f}",
         f"{memory['paper']['training']:.0f}",
@@ -80,11 +117,13 @@ def main() -> None:
     parser.add_argument("--output_dir", required=True)
     parser.add_argument("--types", nargs="+", default=list(TRAIN_TYPES), choices=list(TRAIN_TYPES))
     options, flags = parser.parse_known_args()
-    results = {name: run(name, Path(options.output_dir), flags) for name in options.types}
+    output = Path(options.output_dir)
+    results = {name: run(name, output, flags) for name in options.types}
     print("| " + " | ".join(_COLUMNS) + " |")
     print("|" + "---|" * len(_COLUMNS))
     for name, result in results.items():
-        print(row(name, result))
+        completed = result is not None and result["status"] == "completed"
+        print(row(name, result, step_ratio(output / name) if completed else None), flush=True)
 
 
 if __name__ == "__main__":
