@@ -1,6 +1,34 @@
-"""Set before TensorFlow is imported by any test."""
+"""Set before TensorFlow is imported by any test; and tests that need a process of their own."""
+
+from __future__ import annotations
 
 import os
+import subprocess
+import sys
+
+import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")  # makes the allocator's peak readable
+
+_ALONE = "ADABET_TEST_RUNS_ALONE"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test marked ``alone`` in a fresh process.
+
+    For those that compare allocator peaks of a few MB: what other tests left allocated in the
+    same process would be part of every figure.
+    """
+    if pyfuncitem.get_closest_marker("alone") is None or _ALONE in os.environ:
+        return None
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", pyfuncitem.nodeid],
+        cwd=pyfuncitem.config.rootpath,
+        env={**os.environ, _ALONE: "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
+    return True

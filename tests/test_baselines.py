@@ -359,6 +359,7 @@ def test_saved_weights_are_whole_networks(tmp_path):
         ]
 
 
+@pytest.mark.alone
 def test_a_run_that_prunes_needs_less_and_less(tmp_path):
     """The lasso itself empties channels; parameters, MACs and measured memory fall with them."""
     flags = ["--train_type", "prune_training", "--prune_ratio", "0.9", "--learning_rate", "2e-3"]

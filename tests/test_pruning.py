@@ -245,6 +245,7 @@ def test_l1_never_prunes():
     assert result.loss == pytest.approx(wanted, rel=1e-4)
 
 
+@pytest.mark.alone
 def test_memory_falls_and_the_old_network_is_gone():
     # In a dictionary: TensorFlow's tracing leaves a snapshot of the local variables of its callers
     # behind, which would keep what a variable held before.
@@ -270,6 +271,7 @@ def _peak_of_an_epoch(run: dict, batches):
     return meter.allocator_peak
 
 
+@pytest.mark.alone
 def test_a_run_records_how_the_network_and_its_memory_shrink(tmp_path):
     network = tiny_network("digits")
     staying = zero_a_third(network)
