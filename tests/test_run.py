@@ -228,7 +228,13 @@ def test_interruption_leaves_what_was_measured(number, tmp_path):
     command = [sys.executable, "main.py", *DIGITS, "--num_epochs", "10000"]
     command += ["--output_dir", str(tmp_path), "--run_name", "run"]
     process = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in a shell's background, SIGINT is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     metrics = tmp_path / "run" / "metrics.jsonl"
     deadline = time.monotonic() + 120
