@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
+from main import main
 from models.network import Network, build_network
 from models.registry import BACKBONES
 from selection.record import Trained
@@ -29,3 +32,12 @@ def whole(network: Network, variables) -> list[Trained]:
     """``variables`` as what to train, all channels."""
     owner = {v.ref(): layer for layer in network.layers for v in layer.variables}
     return [Trained(variable, None, owner[variable.ref()]) for variable in variables]
+
+
+def assert_refused(flags: list[str], message: str, output: Path, capsys) -> None:
+    """``main.py`` says ``message`` in one line, exits with 2 and leaves nothing in ``output``."""
+    assert main([*flags, "--output_dir", str(output)]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1, captured.err
+    assert not output.exists() or not list(output.iterdir())

@@ -23,7 +23,7 @@ from selection.fisher import fisher_scores
 from selection.ranking import ranks
 from selection.registry import TRAIN_TYPES, SelectionRequest, train_type_named
 from selection.stability import jaccard, mean_overlap
-from tests.helpers import random_pixels, tiny_network
+from tests.helpers import assert_refused, random_pixels, tiny_network
 
 
 def _request(network, images, labels=None, **changes):
@@ -335,11 +335,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_line_and_leaves_nothing(case, tmp_path, capsys):
     flags, message = BAD[case]
-    output = tmp_path / "runs"
-    assert main([*DIGITS, "--output_dir", str(output), *flags]) == 2
-    captured = capsys.readouterr()
-    assert message in captured.err and captured.err.count("\n") == 1, captured.err
-    assert not output.exists() or not list(output.iterdir())
+    assert_refused([*DIGITS, *flags], message, tmp_path / "runs", capsys)
 
 
 def test_a_corrupt_profile_is_refused(tmp_path, capsys):

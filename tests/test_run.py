@@ -16,6 +16,7 @@ import tensorflow as tf
 from PIL import Image
 
 from main import main
+from tests.helpers import assert_refused
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ["--model_name", "digitnet", "--dataset_name", "digits", "--rho", "0.3"]
@@ -177,12 +178,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_line_and_leaves_nothing(case, tmp_path, capsys):
     flags, message = BAD[case]
-    output = tmp_path / "runs"
-    assert main([*DIGITS, "--output_dir", str(output), *flags]) == 2
-    captured = capsys.readouterr()
-    assert message in captured.err
-    assert captured.err.count("\n") == 1, captured.err
-    assert not output.exists() or not list(output.iterdir())
+    assert_refused([*DIGITS, *flags], message, tmp_path / "runs", capsys)
 
 
 def test_unusable_weights_are_refused_before_anything_is_written(tmp_path, capsys):

@@ -11,9 +11,8 @@ import numpy as np
 
 from models.errors import UserError
 from train.image_store import ImageSet, MemoryImages, default_cache_dir
-from train.tfds_source import TfdsSource, require_split
+from train.tfds_source import DATASET_ALIASES, TfdsSource, require_split
 
-DATASET_ALIASES = {"flowers102": "oxford_flowers102", "cub200": "caltech_birds2011"}
 # Rotation as a share of a turn: the authors' code rotates by up to 0.2 (method, section 4).
 TFDS_ROTATION = 0.2
 DIGITS_ROTATION = 0.05

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Callable
 from typing import Optional
 
 import tensorflow as tf
@@ -239,8 +238,7 @@ class Run:
         )
         if (keep == "last" and ended) or (keep == "best" and new_best):
             model = self.stage.network.model
-            save: Callable = lambda path: save_network(model, str(path))  # noqa: E731
-            self.directory.replace("weights.h5", save)
+            self.directory.replace("weights.h5", lambda path: save_network(model, str(path)))
 
     def finish(self, status: str, error: Optional[str] = None) -> RunResult:
         """Write and print the result of what was measured so far."""

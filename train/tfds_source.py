@@ -26,7 +26,8 @@ from train.image_store import ImageSet, cached_images
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
-OTHER_NAMES = ("digits", "folder", "flowers102", "cub200")  # valid beside TFDS' own
+DATASET_ALIASES = {"flowers102": "oxford_flowers102", "cub200": "caltech_birds2011"}
+OTHER_NAMES = ("digits", "folder", *DATASET_ALIASES)  # valid beside TFDS' own
 # Part of every cache key: raise it when the decoding or the files' layout changes.
 CACHE_FORMAT = 1
 
