@@ -10,6 +10,7 @@ from main import main
 from models.network import Network, build_network
 from models.registry import BACKBONES
 from selection.record import Trained
+from selection.registry import SelectionRequest
 
 
 def tiny_network(weights: str = "none", **options) -> Network:
@@ -41,3 +42,23 @@ def assert_refused(flags: list[str], message: str, output: Path, capsys) -> None
     assert message in captured.err
     assert captured.err.count("\n") == 1, captured.err
     assert not output.exists() or not list(output.iterdir())
+
+
+def selection_request(network: Network, images, labels=None, **changes) -> SelectionRequest:
+    """A request that sees ``images``; ``changes`` replace its fields, ``settings`` some of them."""
+    settings = {"rho_ch": 1.0, "aggregation": "pool", "fisher": "mean"}
+    settings.update(changes.pop("settings", {}))
+    labels = np.arange(len(images)) % 5 if labels is None else labels
+    return SelectionRequest(
+        **{
+            "network": network,
+            "rho": 0.3,
+            "always_head": False,
+            "batch_size": 8,
+            "num_batches": 5,
+            "sample_images": lambda count: images[:count],
+            "labelled_images": lambda count: (images[:count], labels[:count]),
+            "settings": settings,
+            **changes,
+        }
+    )

@@ -11,8 +11,8 @@ import tensorflow as tf
 from memory_utils import memory_report
 from models.network import build_network
 from models.registry import BACKBONES
-from selection.registry import TRAIN_TYPES, SelectionRequest
-from tests.helpers import random_pixels, snapshot
+from selection.registry import TRAIN_TYPES
+from tests.helpers import random_pixels, selection_request, snapshot
 from train.loop import Trainer
 from train.optimizer import Schedule
 from train.pruning import group_lasso, pruning_note
@@ -26,15 +26,14 @@ TYPES = [n for n in TRAIN_TYPES if n not in ("no_norm_betti_train", "weight_norm
 def test_every_train_type(name):
     network = build_network(BACKBONES[name], 5, 32, "none")
     images, labels = random_pixels(8), np.arange(8) % 5
-    request = SelectionRequest(
-        network=network,
-        rho=0.3,
+    request = selection_request(
+        network,
+        images,
+        labels,
         always_head=True,
         batch_size=4,
         num_batches=2,
-        sample_images=lambda count: images[:count],
-        labelled_images=lambda count: (images[:count], labels[:count]),
-        settings={"rho_ch": 0.5, "aggregation": "pool", "fisher": "tinytrain"},
+        settings={"rho_ch": 0.5, "fisher": "tinytrain"},
         learning_rate=1e-6,  # random weights: anything larger may not be finite
     )
     before = snapshot(network)
@@ -54,15 +53,15 @@ def test_every_train_type(name):
 def test_a_step_on_half_of_the_channels(name):
     network = build_network(BACKBONES[name], 5, 32, "none")
     images = random_pixels(8)
-    request = SelectionRequest(
-        network=network,
+    request = selection_request(
+        network,
+        images,
         rho=0.2,
         always_head=True,
         batch_size=4,
         num_batches=2,
-        sample_images=lambda count: images[:count],
         labelled_images=lambda _: pytest.fail("labels were asked for"),
-        settings={"rho_ch": 0.5, "aggregation": "pool"},
+        settings={"rho_ch": 0.5},
     )
     selection = TRAIN_TYPES["act_norm_betti_train"].select(request)
     trained = selection.trained(network.layers)

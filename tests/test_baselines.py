@@ -21,28 +21,9 @@ from selection.betti import betti_1
 from selection.channels import channel_betti, number_of_channels, select_channels
 from selection.fisher import fisher_scores
 from selection.ranking import ranks
-from selection.registry import TRAIN_TYPES, SelectionRequest, train_type_named
+from selection.registry import TRAIN_TYPES, train_type_named
 from selection.stability import jaccard, mean_overlap
-from tests.helpers import assert_refused, random_pixels, tiny_network
-
-
-def _request(network, images, labels=None, **changes):
-    settings = {"rho_ch": 1.0, "aggregation": "pool", "fisher": "mean"}
-    settings.update(changes.pop("settings", {}))
-    labels = np.arange(len(images)) % 5 if labels is None else labels
-    return SelectionRequest(
-        **{
-            "network": network,
-            "rho": 0.3,
-            "always_head": False,
-            "batch_size": 8,
-            "num_batches": 5,
-            "sample_images": lambda count: images[:count],
-            "labelled_images": lambda count: (images[:count], labels[:count]),
-            "settings": settings,
-            **changes,
-        }
-    )
+from tests.helpers import assert_refused, random_pixels, selection_request, tiny_network
 
 
 def _two_layers() -> Network:
@@ -97,7 +78,7 @@ def test_betti_selection_does_not_look_at_labels(name):
     def forbidden(count):
         raise AssertionError("labels were asked for")
 
-    request = _request(network, images, labelled_images=forbidden)
+    request = selection_request(network, images, labelled_images=forbidden)
     assert train_type_named(name).select(request).num_selected == 5
 
 
@@ -117,7 +98,7 @@ def test_normalisations():
         "weight_norm_betti_train": [layer.params for layer in network.layers],
     }
     for name, divisor in divisors.items():
-        selection = train_type_named(name).select(_request(network, images))
+        selection = train_type_named(name).select(selection_request(network, images))
         expected = [b1 / size for b1, size in zip(betti, divisor)]
         assert [row.score for row in selection.layers] == expected
         assert [row.rank for row in selection.layers] == ranks(expected)
@@ -126,7 +107,7 @@ def test_normalisations():
 def test_sum_over_mini_batches():
     network, images = tiny_network("digits"), random_pixels(32)
     settings = {"aggregation": "sum"}
-    request = _request(network, images, settings=settings, num_batches=4)
+    request = selection_request(network, images, settings=settings, num_batches=4)
     selection = train_type_named("act_norm_betti_train").select(request)
     total = np.zeros(len(network.layers), int)
     for start in range(0, 32, 8):
@@ -137,12 +118,12 @@ def test_sum_over_mini_batches():
 
 def test_controls():
     network, images = tiny_network(), random_pixels(8)
-    smallest = TRAIN_TYPES["smallest_k_training"].select(_request(network, images))
+    smallest = TRAIN_TYPES["smallest_k_training"].select(selection_request(network, images))
     assert {row.size_rank for row in smallest.selected} == {1, 2, 3, 4, 5}
     assert smallest.overlap_with_smallest == 5
     draws = [
         {row.index for row in TRAIN_TYPES["random_k_training"].select(request).selected}
-        for request in (_request(network, images, seed=seed) for seed in (0, 0, 1, 2))
+        for request in (selection_request(network, images, seed=seed) for seed in (0, 0, 1, 2))
     ]
     assert draws[0] == draws[1] and len({frozenset(draw) for draw in draws}) == 3
     assert all(len(draw) == 5 for draw in draws)
@@ -151,7 +132,9 @@ def test_controls():
 @pytest.mark.parametrize("name", ["vgg16", "mobilenetv2", "vit"])
 def test_norms_and_biases(name):
     network = build_network(BACKBONES[name], 5, 32, "none")
-    selection = TRAIN_TYPES["bn_plus_bias_training"].select(_request(network, random_pixels(8)))
+    selection = TRAIN_TYPES["bn_plus_bias_training"].select(
+        selection_request(network, random_pixels(8))
+    )
     trained = {part.variable.ref() for part in selection.trained(network.layers)}
     for layer in network.layers:
         keras_layer = layer.keras_layer
@@ -189,7 +172,7 @@ def test_channel_betti_is_that_of_the_channels_cloud():
 @pytest.mark.parametrize("rho_ch", [0.01, 0.1, 0.5, 1.0])
 def test_channels_are_the_top_ones_of_each_selected_layer(rho_ch):
     network, images = tiny_network("digits"), random_pixels(24)
-    selection = TRAIN_TYPES["full_training"].select(_request(network, images))
+    selection = TRAIN_TYPES["full_training"].select(selection_request(network, images))
     chosen = select_channels(selection, network, images, 8, rho_ch)
     assert chosen.layers[-1].channels is None  # clouds of the head lie on a line
     if rho_ch == 1.0:
@@ -205,7 +188,7 @@ def test_channels_are_the_top_ones_of_each_selected_layer(rho_ch):
 def test_jaccard():
     network, images = tiny_network(), random_pixels(8)
     one, other = (
-        TRAIN_TYPES[name].select(_request(network, images))
+        TRAIN_TYPES[name].select(selection_request(network, images))
         for name in ("last_k_training", "traditional_tl_training")
     )
     assert jaccard(one, one) == 1.0

@@ -14,21 +14,8 @@ from models.network import build_network
 from models.registry import BACKBONES
 from selection.activations import CHUNK, gram_function, layer_distances
 from selection.betti import betti_1
-from selection.registry import TRAIN_TYPES, SelectionRequest, train_type_named
-from tests.helpers import random_pixels, snapshot, tiny_network
-
-
-def _request(network, images, rho=0.3, always_head=False, **settings):
-    return SelectionRequest(
-        network=network,
-        rho=rho,
-        always_head=always_head,
-        batch_size=8,
-        num_batches=len(images) // 8,
-        sample_images=lambda count: images[:count],
-        labelled_images=lambda count: (images[:count], np.arange(count) % 5),
-        settings={"rho_ch": 1.0, "aggregation": "pool", "fisher": "mean", **settings},
-    )
+from selection.registry import TRAIN_TYPES, train_type_named
+from tests.helpers import random_pixels, selection_request, snapshot, tiny_network
 
 
 def _activation(network, layer: Layer, images: np.ndarray) -> np.ndarray:
@@ -122,7 +109,7 @@ def test_adabet_ranks_by_b1_over_activation_size_and_leaves_the_network_alone():
     network = tiny_network("digits")
     images = random_pixels(40)
     before = snapshot(network)
-    selection = train_type_named("act_norm_betti_train").select(_request(network, images))
+    selection = train_type_named("act_norm_betti_train").select(selection_request(network, images))
     for a, b in zip(before, snapshot(network)):
         np.testing.assert_array_equal(a, b)
     betti = [betti_1(matrix) for matrix in layer_distances(network, images, 8)]
@@ -140,14 +127,14 @@ def test_adabet_ranks_by_b1_over_activation_size_and_leaves_the_network_alone():
 def test_selection_is_repeatable():
     images = random_pixels(40, seed=5)
     select = train_type_named("act_norm_betti_train").select
-    first, again = (select(_request(tiny_network("digits"), images)) for _ in range(2))
+    first, again = (select(selection_request(tiny_network("digits"), images)) for _ in range(2))
     assert first.layers == again.layers
 
 
 def test_fixed_rules():
     network = tiny_network()
     total = len(network.layers)
-    request = _request(network, random_pixels(8), rho=0.25)
+    request = selection_request(network, random_pixels(8), rho=0.25)
 
     def chosen(name):
         return [row.index for row in TRAIN_TYPES[name].select(request).selected]
