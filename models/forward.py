@@ -26,22 +26,35 @@ def forward(
     Returns:
         Logits ``[batch, classes]``.
     """
-    values = {str(id(model.inputs[0])): Value(images)}
+    values = {id(model.inputs[0]): images}
     for layer in model.layers:
-        if isinstance(layer, tf.keras.layers.InputLayer):
-            continue
-        # Keras' own way from the symbolic arguments of a call to real ones: the operations of the
-        # preprocessing carry constants among their arguments.
-        (node,) = layer.inbound_nodes
-        arguments, options = node.map_arguments(values)
-        if id(layer) in overrides:
-            output = overrides[id(layer)](*arguments)
-        else:
-            if isinstance(layer, tf.keras.layers.Dropout):
-                options["training"] = training
-            output = layer(*arguments, **options)
-        values[str(id(layer.output))] = Value(output)
-    return values[str(id(model.outputs[0]))].pop()
+        if not isinstance(layer, tf.keras.layers.InputLayer):
+            values[id(layer.output)] = call_layer(layer, values, overrides, training=training)
+    return values[id(model.outputs[0])]
+
+
+def call_layer(
+    layer: tf.keras.layers.Layer,
+    values: Mapping[int, tf.Tensor],
+    overrides: Mapping[int, Override],
+    *,
+    training: bool,
+) -> tf.Tensor:
+    """The output of one layer of a flat model, for ``id(symbolic tensor)`` -> value of its inputs.
+
+    ``overrides`` and ``training`` as in :func:`forward`.
+    """
+    # Keras' own way from the symbolic arguments of a call to real ones: the operations of the
+    # preprocessing carry constants among their arguments.
+    (node,) = layer.inbound_nodes
+    arguments, options = node.map_arguments(
+        {str(id(t)): Value(values[id(t)]) for t in tf.nest.flatten(layer.input)}
+    )
+    if id(layer) in overrides:
+        return overrides[id(layer)](*arguments)
+    if isinstance(layer, tf.keras.layers.Dropout):
+        options["training"] = training
+    return layer(*arguments, **options)
 
 
 class Value:

@@ -7,12 +7,13 @@ import pytest
 import tensorflow as tf
 
 from models.batch_norm import fix_batch_norm
-from models.forward import forward
 from models.layers import selectable_layers
 from models.vit import ViTConfig, build_features
 from selection.record import Trained
 from tests.helpers import random_pixels, tiny_network
-from train.slices import Slices
+from train.lean.gradients import LeanGradients
+from train.parts import Parts
+from train.stock import StockGradients
 
 
 def _all_kinds(batch_statistics: bool) -> tf.keras.Model:
@@ -43,12 +44,9 @@ def _small_vit() -> tf.keras.Model:
     return tf.keras.Model(inputs, tf.keras.layers.Dense(6)(features))
 
 
-def _gradients(model, trained, images, overrides, variables):
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(variables)
-        logits = forward(model, images, overrides, training=True)
-        loss = tf.reduce_sum(tf.sin(logits))
-    return logits, tape.gradient(loss, variables)
+def _gradients(kind, model, trained, images):
+    labels = tf.range(tf.shape(images)[0], dtype=tf.int64) % 6
+    return kind(model, Parts(trained))(images, labels)[1:]
 
 
 def _trained(model, share: float) -> list[Trained]:
@@ -65,14 +63,14 @@ def _trained(model, share: float) -> list[Trained]:
     "model", [_all_kinds(False), _all_kinds(True), _small_vit()], ids=["cnn", "paper cnn", "vit"]
 )
 @pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
-def test_slices_have_the_masked_full_gradients(model, share):
+@pytest.mark.parametrize("kind", [LeanGradients, StockGradients])
+def test_slices_have_the_masked_full_gradients(kind, model, share):
     size = model.input_shape[1]
     images = tf.constant(random_pixels(5, size) / 128.0, tf.float32)
     trained = _trained(model, share)
-    slices = Slices(trained)
-    whole = [part.variable for part in trained]
-    logits, full = _gradients(model, trained, images, {}, whole)
-    sliced_logits, found = _gradients(model, trained, images, slices.overrides, slices.variables)
+    whole = [Trained(part.variable, None, part.layer) for part in trained]
+    logits, full = _gradients(StockGradients, model, whole, images)
+    sliced_logits, found = _gradients(kind, model, trained, images)
     np.testing.assert_allclose(sliced_logits, logits, rtol=1e-4, atol=1e-5)
     for part, gradient, expected in zip(trained, found, full):
         wanted = np.take(expected.numpy(), part.channels, axis=part.axis)
@@ -85,14 +83,10 @@ def test_no_full_weight_gradient_is_computed():
     """The filter-gradient operations of the step's graph have the slice's shape."""
     model = _all_kinds(False)
     trained = _trained(model, 0.5)
-    slices = Slices(trained)
+    step = tf.function(LeanGradients(model, Parts(trained)), autograph=False)
 
-    @tf.function
-    def step(images):
-        _, gradients = _gradients(model, trained, images, slices.overrides, slices.variables)
-        return gradients
-
-    graph = step.get_concrete_function(tf.TensorSpec([4, 12, 12, 3])).graph
+    labels = tf.TensorSpec([4], tf.int64)
+    graph = step.get_concrete_function(tf.TensorSpec([4, 12, 12, 3]), labels).graph
     operations = [op for op in graph.get_operations() if "BackpropFilter" in op.type]
     shapes = [op.outputs[0].shape.as_list() for op in operations]
     wanted = [part.variable for part in trained if part.variable.shape.rank == 4]

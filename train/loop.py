@@ -11,11 +11,14 @@ import numpy as np
 import tensorflow as tf
 
 from models.errors import RunError
-from models.forward import forward
 from models.network import Network
 from selection.record import Trained
+from train.lean.gradients import LeanGradients
 from train.optimizer import Schedule, apply_gradients, momentum_slots, sgdw
-from train.slices import Slices
+from train.parts import Parts
+from train.stock import StockGradients
+
+_GRADIENTS = {"lean": LeanGradients, "stock": StockGradients}
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Trainer:
         momentum: momentum to go on with, by variable; the others start at zero. Sliced
             variables always start at zero.
         penalty: added to the loss, a scalar.
+        frozen: how the gradients are computed: ``"lean"`` keeps next to nothing for frozen layers,
+            ``"stock"`` is TensorFlow's own way. They differ by rounding.
     """
 
     def __init__(
@@ -64,22 +69,24 @@ class Trainer:
         first_step: int = 0,
         momentum: Optional[Mapping] = None,
         penalty: Optional[Callable[[], tf.Tensor]] = None,
+        frozen: str = "lean",
     ) -> None:
         self.network = network
         self.trained = tuple(trained)
         self.steps_taken = first_step
         self.schedule = schedule
-        self._slices = Slices(self.trained)
-        self._whole = [part.variable for part in self.trained if part.channels is None]
-        self.variables = (*self._whole, *self._slices.variables)
+        self._parts = Parts(self.trained)
+        self.variables = self._parts.leaves
         self.optimizer = sgdw(schedule, self.variables, first_step)
         for variable, slot in zip(self.variables, momentum_slots(self.optimizer, self.variables)):
             if momentum and variable.ref() in momentum:
                 slot.assign(momentum[variable.ref()])
-        self._build_functions(penalty)
+        self._build_functions(_GRADIENTS[frozen](network.model, self._parts), penalty)
 
-    def _build_functions(self, penalty: Optional[Callable[[], tf.Tensor]]) -> None:
-        model, overrides = self.network.model, self._slices.overrides
+    def _build_functions(
+        self, gradients_of: Callable, penalty: Optional[Callable[[], tf.Tensor]]
+    ) -> None:
+        model = self.network.model
         signature = [
             tf.TensorSpec([None, *model.input_shape[1:]], tf.float32),
             tf.TensorSpec([None], tf.int64),
@@ -88,16 +95,16 @@ class Trainer:
         # Without autograph, which keeps the frames of its callers, and so replaced networks, alive.
         @tf.function(input_signature=signature, autograph=False)
         def step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(self.variables)
-                logits = forward(model, images, overrides, training=True)
-                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-                loss = tf.reduce_mean(losses)
-                if penalty is not None:
-                    loss += penalty()
-            gradients = tape.gradient(loss, self.variables)
+            loss, logits, gradients = gradients_of(images, labels)
+            if penalty is not None:
+                with tf.GradientTape(watch_accessed_variables=False) as tape:
+                    tape.watch(self.variables)
+                    more = penalty()
+                added = tape.gradient(more, self.variables, unconnected_gradients="zero")
+                loss += more
+                gradients = [one + other for one, other in zip(gradients, added)]
             apply_gradients(self.optimizer, gradients, self.variables)
-            self._slices.write_back()
+            self._parts.write_back()
             return loss, _count_correct(logits, labels)
 
         @tf.function(input_signature=signature, autograph=False)
@@ -109,8 +116,9 @@ class Trainer:
 
     def momentum(self) -> dict:
         """Copies of the momentum of the wholly trained variables, by ``variable.ref()``."""
-        slots = momentum_slots(self.optimizer, self._whole)
-        return {variable.ref(): slot.numpy() for variable, slot in zip(self._whole, slots)}
+        whole = self._parts.whole
+        slots = momentum_slots(self.optimizer, whole)
+        return {variable.ref(): slot.numpy() for variable, slot in zip(whole, slots)}
 
     def train_epoch(
         self,
