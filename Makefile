@@ -52,7 +52,7 @@ help:
 	@echo "make run    install, then run main.py on the embedded digits, or with ARGS=\"...\""
 	@echo "make test   install, then run the tests"
 	@echo "make lint   install, then run ruff"
-	@echo "make bench  install, then run the benchmarks"
+	@echo "make bench  install, then run the benchmarks (20 minutes) and write benchmarks/results.md"
 	@echo "make clean  remove .venv and the caches; runs/ stays"
 
 run: .venv/installed

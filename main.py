@@ -26,8 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, validate, hand over; the exit status."""
     try:
         config = parse_args(argv)
-        from train.run import run  # TensorFlow only once the flags are known to be good
+        from models.allocator import reserve_region  # TensorFlow only once the flags are good
+        from train.run import run
 
+        reserve_region()
         run(config)
     except UserError as error:
         print(f"main.py: error: {error}", file=sys.stderr)

@@ -20,9 +20,11 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from models.graph import operations
-from models.liveness import FLOAT_BYTES, forward_pass
+from models.liveness import FLOAT_BYTES, simulate
 from models.network import Network
 from models.phase_meter import MB, PhaseMeter
+from selection.activations import images_per_pass
+from selection.distances import SLICE
 from selection.record import Trained
 
 PAPER_BATCH_SIZE = 8  # of Table 3
@@ -39,9 +41,11 @@ class MemoryEstimate:
         gradients: of the trained variables, 32 bits per element.
         momentum: SGDW's slot of the trained variables, 32 bits per element.
         kept_activations: what the forward pass leaves behind for the backward pass.
-        peak_activations: the largest sum, over the forward pass, of the activations in use and
-            those kept so far. It contains ``kept_activations`` as far as they exist by then.
+        peak_activations: the largest sum, over the step, of the activations in use, those kept for
+            the backward pass, the gradients of activations and those of variables, as far as
+            they exist by then.
         peak_layer: the Keras layer where that is.
+        waiting: batches of images that are being made or wait for the next steps.
     """
 
     weights: float
@@ -50,11 +54,12 @@ class MemoryEstimate:
     kept_activations: float
     peak_activations: float
     peak_layer: str
+    waiting: float = 0.0
 
     @property
     def total(self) -> float:
-        """MB: weights, gradients, momentum and peak activations."""
-        return self.weights + self.gradients + self.momentum + self.peak_activations
+        """MB: weights, momentum, waiting images, and the peak of everything else."""
+        return self.weights + self.momentum + self.waiting + self.peak_activations
 
 
 def estimate_memory(
@@ -62,43 +67,50 @@ def estimate_memory(
     trained: Collection[tf.Variable],
     batch_size: int,
     *,
+    frozen: str = "lean",
     frozen_bits: int = 32,
     shares: Mapping | None = None,
+    waiting_batches: int = 0,
 ) -> MemoryEstimate:
     """What one training step on ``trained`` needs; with nothing trained, what inference needs.
 
     Activations are float32 and live from the operation that writes them to the last one that
-    reads them, residual branches included. Element-wise operations, normalisations and softmax
-    overwrite an input that nothing reads any more and the backward pass does not keep, reshapes
-    cost nothing, and the batch of images is never overwritten. (TensorFlow 2.15 does so for
-    ReLU, additions and softmax, but not for its fused batch norm and its GELU.)
+    reads them, residual branches included. Element-wise operations overwrite an input that nothing
+    reads any more and the backward pass does not keep, reshapes cost nothing, and the batch of
+    images stays for the whole step.
 
-    Kept for the backward pass, from the first trained layer on: the input of every layer whose
-    kernel or gamma is trained and, where a gradient passes through, one bit per element for
-    ReLU, ReLU6 and dropout, one byte per output of max pooling, the input of layer
-    normalisation and GELU, the output of softmax, and of attention's products the factors that
-    the other's gradient takes. Biases, betas and frozen layers with fixed statistics keep
-    nothing.
+    With ``frozen="lean"``, kept for the backward pass from the first trained layer on are the input
+    of every layer whose kernel or gamma is trained and, where a gradient passes through, one bit
+    per element for ReLU, ReLU6 and pooling by windows side by side, four bytes per output of
+    other max pooling, and the input of each residual branch of a transformer. Biases, betas and
+    frozen layers with fixed statistics keep nothing. With ``"stock"`` also, as TensorFlow 2.15
+    does: the input of every batch norm, the output of every ReLU, input and output of pooling, and
+    what GELU, softmax and layer norm are made of. On the way back, the gradients of activations
+    and those of variables count as far as they exist.
 
-    Left out: kernels' workspace (im2col), gradients of activations, the row statistics of layer
-    normalisation. Gradients and momentum of variables count for the whole step.
+    Left out: workspace of the kernels, row statistics of layer norm, temporary copies of the
+    optimizer (when the activations have gone), and what the allocator rounds up.
 
     Args:
         trained: variables of ``network.model``.
         batch_size: images per step.
+        frozen: ``"lean"``, this project's training step (``train/lean/``), or ``"stock"``,
+            TensorFlow's own.
         frozen_bits: bits per element of a variable that is not trained.
         shares: by ``variable.ref()``, the share of its output channels that is trained, where that
             is not all of them. Gradients and momentum exist for the share only; batch norm and
             depthwise convolutions keep that share of their input.
+        waiting_batches: batches of float32 images beside the one in use.
 
     Raises:
         ValueError: ``trained`` holds a variable that is not the network's, or its model is not
             flat.
     """
     trained_refs = _trained_refs(network, trained)
-    activations = forward_pass(operations(network.model), trained, batch_size, shares)
+    activations = simulate(operations(network.model, frozen), trained, batch_size, shares)
     trained_elements, frozen_elements = _count_elements(network, trained_refs, shares)
     trained_mb = trained_elements * FLOAT_BYTES / MB
+    pixels = math.prod(network.model.input_shape[1:])
     return MemoryEstimate(
         weights=trained_mb + frozen_elements * frozen_bits / 8 / MB,
         gradients=trained_mb,
@@ -106,30 +118,46 @@ def estimate_memory(
         kept_activations=activations.kept / MB,
         peak_activations=activations.peak / MB,
         peak_layer=activations.peak_layer,
+        waiting=waiting_batches * batch_size * pixels * FLOAT_BYTES / MB,
     )
 
 
 def estimate_selection_memory(
-    network: Network, batch_size: int, samples: int, kind: str = "forward", *, frozen_bits: int = 32
+    network: Network,
+    batch_size: int,
+    samples: int,
+    kind: str = "forward",
+    *,
+    frozen_bits: int = 32,
+    mode: str = "fast",
 ) -> MemoryEstimate | None:
     """What selecting layers needs.
 
-    ``"forward"`` (Betti numbers): inference on ``samples`` images at once, each activation
-    reduced to distances as it appears; the centred copy of a chunk of columns and the
-    ``[samples, samples]`` matrices, about 1 MB each in all, are left out. ``"backward"`` (Fisher
-    information and the like): one backward pass through everything at ``batch_size``, without
-    momentum. ``"none"``: None.
+    ``"forward"`` (Betti numbers): inference, each activation reduced to distances as it appears,
+    on all ``samples`` at once or, with ``mode`` ``"lean"``, on those of one pass; a slice of an
+    activation and its centred copy, of up to 4 MB each, come on top. Left out are up to 17 MB of
+    products where layers are wide. ``"backward"`` (Fisher information and the like): one backward
+    pass through everything at ``batch_size``, without momentum. ``"none"``: None. All of these run
+    the Keras layers as TensorFlow does (``frozen="stock"``).
+
+    Args:
+        batch_size: images of a training step, or of a mini-batch of the selection.
 
     Raises:
-        ValueError: another ``kind``.
+        ValueError: another ``kind`` or ``mode``.
     """
     _check_kind(kind)
     if kind == "none":
         return None
     if kind == "forward":
-        return estimate_memory(network, (), samples, frozen_bits=frozen_bits)
+        at_once = images_per_pass(network, samples, batch_size, mode)
+        inference = estimate_memory(network, (), at_once, frozen="stock", frozen_bits=frozen_bits)
+        largest = at_once * max(layer.activation_size for layer in network.layers)
+        copies = 2 * min(SLICE, largest) * FLOAT_BYTES / MB
+        peak = inference.peak_activations + copies
+        return dataclasses.replace(inference, peak_activations=peak)
     everything = network.model.trainable_weights
-    full = estimate_memory(network, everything, batch_size, frozen_bits=frozen_bits)
+    full = estimate_memory(network, everything, batch_size, frozen="stock", frozen_bits=frozen_bits)
     return dataclasses.replace(full, momentum=0.0)
 
 
@@ -213,27 +241,32 @@ def memory_report(
     selection_meter: PhaseMeter | None = None,
     training_meter: PhaseMeter | None = None,
     *,
-    frozen_bits: int = 32,
+    frozen: str = "lean",
+    waiting_batches: int = 0,
 ) -> dict[str, dict[str, float | None]]:
     """``result.json``'s memory entry: figure -> phase -> MB with two decimals, or None.
 
     Args:
         trained: what training updates; nothing for inference.
         batch_size: images per training step.
-        samples: images whose activations are pooled for the selection.
+        samples: images in one forward pass of the selection.
         selection_kind: ``"none"``, ``"forward"`` or ``"backward"``.
         selection_meter, training_meter: None for a phase that did not take place.
+        frozen, waiting_batches: of the training, see :func:`estimate_memory`.
 
     Raises:
         ValueError: another ``selection_kind``, or a variable that is not the network's.
     """
-    selection = estimate_selection_memory(
-        network, batch_size, samples, selection_kind, frozen_bits=frozen_bits
-    )
+    selection = estimate_selection_memory(network, batch_size, samples, selection_kind)
     variables = [part.variable for part in trained]
     shares = {part.variable.ref(): part.share for part in trained}
     training = estimate_memory(
-        network, variables, batch_size, frozen_bits=frozen_bits, shares=shares
+        network,
+        variables,
+        batch_size,
+        frozen=frozen,
+        shares=shares,
+        waiting_batches=waiting_batches,
     )
     meters = (selection_meter, training_meter)
     figures = {

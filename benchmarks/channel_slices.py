@@ -1,45 +1,32 @@
 """Step time and memory of training some channels: a gradient for the slice, or a masked one.
 
-    python -m benchmarks.channel_slices [--model resnet50] [--rho 0.5] [--repeats 7]
+    python -m benchmarks --only channels
 
-At each rho_ch, the step of this project (gradients, momentum and decay for the slice alone) and
-the stock way (full gradients, masked; frozen entries put back) train the same channels of the same
-layers, in turn, on one fixed batch, warm. Peak memory is the allocator's, each in a process of its
-own. Weights are random, and so are the images: neither changes the amount of work. The layers are
-AdaBet's for them; which of their channels are trained does not matter either, so it is the first.
+At each rho_ch, the step of this project (gradients, momentum and decay for the slice alone, frozen
+layers lean) and the stock way (full gradients, masked; frozen entries put back) train the same
+channels of the same layers, AdaBet's at rho 0.5. Which of their channels are trained does not
+matter for the cost, so it is the first ones.
 """
 
 from __future__ import annotations
 
-import argparse
-import gc
-import os
 import statistics
-import subprocess
-import sys
-import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
+import numpy as np
+import tensorflow as tf
 
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
+from benchmarks.harness import Effort, fresh, in_turn, ratio, table
+from benchmarks.subjects import SCHEDULE, STEPS, new_batch, new_network, one_step, whole_layers
+from memory_utils import PhaseMeter
+from models.network import Network
+from selection.channels import number_of_channels
+from selection.record import Trained
+from train.loop import Trainer
+from train.optimizer import apply_gradients
 
-from memory_utils import PhaseMeter  # noqa: E402
-from models.network import Network, build_network  # noqa: E402
-from models.registry import BACKBONES  # noqa: E402
-from selection.activations import layer_distances  # noqa: E402
-from selection.betti import betti_1  # noqa: E402
-from selection.channels import number_of_channels  # noqa: E402
-from selection.ranking import select_top  # noqa: E402
-from selection.record import Trained  # noqa: E402
-from train.loop import Trainer  # noqa: E402
-from train.optimizer import Schedule, apply_gradients  # noqa: E402
-
-BATCH_SIZE = 8
-NUM_CLASSES = 37
+RHO = 0.5
 SHARES = (1.0, 0.5, 0.1)
-SCHEDULE = Schedule(1e-6, 5e-4, 1000)  # small: random networks diverge easily
+WAYS = ("slice", "masked")
 
 
 class MaskedTrainer(Trainer):
@@ -47,7 +34,7 @@ class MaskedTrainer(Trainer):
 
     def __init__(self, network: Network, parts: list[Trained]) -> None:
         whole = [Trained(part.variable, None, part.layer) for part in parts]
-        super().__init__(network, whole, SCHEDULE)
+        super().__init__(network, whole, SCHEDULE, frozen="stock")
         masks = [_mask(part) for part in parts]
         variables = [part.variable for part in parts]
 
@@ -65,111 +52,93 @@ class MaskedTrainer(Trainer):
                 apply_gradients(self.optimizer, masked, variables)
             for variable, mask, old in zip(variables, masks, before):
                 variable.assign(tf.where(mask > 0, variable, old))  # undoes the weight decay
-            return loss, loss
+            return loss, tf.constant(0)
 
         self._step = step
 
 
 def _mask(part: Trained) -> tf.Tensor:
-    mask = np.zeros(part.variable.shape[part.axis], np.float32)
-    mask[list(part.channels)] = 1.0
     shape = [1] * part.variable.shape.rank
     shape[part.axis] = -1
+    mask = np.ones(part.variable.shape[part.axis], np.float32)
+    if part.channels is not None:
+        mask[len(part.channels) :] = 0.0
     return tf.constant(mask.reshape(shape))
 
 
-def _batch(size: int) -> tuple[tf.Tensor, tf.Tensor]:
-    generator = np.random.default_rng(0)
-    images = generator.integers(0, 256, (BATCH_SIZE, size, size, 3))
-    return tf.constant(images, tf.float32), tf.constant(np.arange(BATCH_SIZE), tf.int64)
-
-
-def _parts(network: Network, rho: float, rho_ch: float) -> list[Trained]:
-    size = network.backbone.input_size
-    images = np.random.default_rng(1).integers(0, 256, (40, size, size, 3), np.uint8)
-    betti = [betti_1(matrix) for matrix in layer_distances(network, images, BATCH_SIZE)]
-    scores = [b1 / layer.activation_size for b1, layer in zip(betti, network.layers)]
+def _parts(network: Network, indices: list[int], rho_ch: float) -> list[Trained]:
     parts = []
-    for whole in select_top(network.layers, scores, rho, train_type="benchmark").trained(
-        network.layers
-    ):
-        channels = whole.variable.shape[whole.axis]
-        count = channels if whole.layer is network.head else number_of_channels(rho_ch, channels)
-        parts.append(Trained(whole.variable, tuple(range(count)), whole.layer))
+    for part in whole_layers(network, indices):
+        channels = part.variable.shape[part.axis]
+        count = number_of_channels(rho_ch, channels)
+        if part.layer is not network.head and count < channels:
+            part = Trained(part.variable, tuple(range(count)), part.layer)  # noqa: PLW2901
+        parts.append(part)
     return parts
 
 
 def _trainer(way: str, network: Network, parts: list[Trained]) -> Trainer:
-    if way == "masked":
-        return MaskedTrainer(network, parts)
-    # With all channels, our step takes the ordinary way too.
-    plain = [part if part.share < 1 else Trained(part.variable, None, part.layer) for part in parts]
-    return Trainer(network, plain, SCHEDULE)
+    return MaskedTrainer(network, parts) if way == "masked" else Trainer(network, parts, SCHEDULE)
 
 
-def _network(name: str) -> Network:
-    backbone = BACKBONES[name]
-    return build_network(backbone, NUM_CLASSES, backbone.input_size, "none")
-
-
-def measure_memory(name: str, rho: float, rho_ch: float, way: str) -> float:
-    """Allocator's peak in MB over three steps, in a fresh process."""
-    code = (
-        "from benchmarks.channel_slices import peak;"
-        f"print(peak({name!r}, {rho}, {rho_ch}, {way!r}))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return float(done.stdout.split()[-1])
-
-
-def peak(name: str, rho: float, rho_ch: float, way: str) -> float:
-    """The same in this process."""
-    network = _network(name)
-    trainer = _trainer(way, network, _parts(network, rho, rho_ch))
-    gc.collect()  # what the selection has left
-    meter, batch = PhaseMeter(), _batch(network.backbone.input_size)
-    with meter:
-        for _ in range(3):
-            trainer._step(*batch)
+def peak(name: str, indices: list[int], rho_ch: float, way: str) -> float:
+    """Allocator's peak of training steps in this process, MB."""
+    network = new_network(name)
+    trainer, batch = _trainer(way, network, _parts(network, indices, rho_ch)), new_batch(network)
+    with PhaseMeter() as meter:
+        trainer.train_epoch([batch] * STEPS, lambda *_: None)
     return meter.allocator_peak
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="resnet50")
-    parser.add_argument("--rho", type=float, default=0.5)
-    parser.add_argument("--repeats", type=int, default=7)
-    options = parser.parse_args()
-    print(f"{options.model}, rho {options.rho}, batch {BATCH_SIZE}, {os.cpu_count()} logical CPUs")
-    print("| rho_ch | slice, s | masked, s | ratio | slice, MB | masked, MB | ratio |")
-    print("|---|---|---|---|---|---|---|")
-    network = _network(options.model)
-    batch = _batch(network.backbone.input_size)
+def step_seconds(
+    name: str, indices: list[int], repeats: int, seconds: float
+) -> dict[str, list[float]]:
+    """Of both ways at each rho_ch, in turn in this process."""
+    network = new_network(name)
+    batch = new_batch(network)
+    trainers = {
+        f"{way} {rho_ch}": _trainer(way, network, _parts(network, indices, rho_ch))
+        for rho_ch in SHARES
+        for way in WAYS
+    }
+    calls = {key: lambda one=one: one_step(one, batch) for key, one in trainers.items()}
+    return in_turn(calls, repeats, seconds, warm_up=1)
+
+
+def channels(effort: Effort) -> str:
+    """Slices against masks on one backbone."""
+    name = effort.model
+    (indices,) = fresh("benchmarks.subjects:adabet_layers", name=name, rhos=[RHO])
+    times = fresh(
+        "benchmarks.channel_slices:step_seconds",
+        name=name,
+        indices=indices,
+        repeats=effort.repeats,
+        seconds=effort.seconds,
+    )
+    rows = []
     for rho_ch in SHARES:
-        parts = _parts(network, options.rho, rho_ch)
-        trainers = [_trainer(way, network, parts) for way in ("slice", "masked")]
-        for trainer in trainers:
-            trainer._step(*batch)
-        times = [
-            tuple(_seconds(trainer, batch) for trainer in trainers) for _ in range(options.repeats)
-        ]
-        ours, stock = (statistics.median(column) for column in zip(*times))
-        ratio = statistics.median(a / b for a, b in times)
-        memory = [
-            measure_memory(options.model, options.rho, rho_ch, way) for way in ("slice", "masked")
-        ]
-        print(
-            f"| {rho_ch} | {ours:.3f} | {stock:.3f} | {ratio:.2f} | {memory[0]:.0f} | "
-            f"{memory[1]:.0f} | {memory[0] / memory[1]:.2f} |",
-            flush=True,
+        ours, stock = (times[f"{way} {rho_ch}"] for way in WAYS)
+        ours_mb, stock_mb = (
+            fresh(
+                "benchmarks.channel_slices:peak",
+                name=name,
+                indices=indices,
+                rho_ch=rho_ch,
+                way=way,
+            )
+            for way in WAYS
         )
-
-
-def _seconds(trainer: Trainer, batch: tuple[tf.Tensor, tf.Tensor]) -> float:
-    started = time.perf_counter()
-    trainer._step(*batch)[0].numpy()
-    return time.perf_counter() - started
-
-
-if __name__ == "__main__":
-    main()
+        rows.append(
+            [
+                f"{rho_ch:g}",
+                f"{statistics.median(ours):.3f}",
+                f"{statistics.median(stock):.3f}",
+                f"{ratio(ours, stock):.2f}",
+                f"{ours_mb:.0f}",
+                f"{stock_mb:.0f}",
+                f"{ours_mb / stock_mb:.2f}",
+            ]
+        )
+    columns = ("rho_ch", "slice s", "masked s", "ratio", "slice MB", "masked MB", "ratio")
+    return f"{name}, AdaBet's layers at rho {RHO:g}, batch 8.\n\n{table(columns, rows)}"

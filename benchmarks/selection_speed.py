@@ -1,99 +1,149 @@
-"""Selection time against the bare compiled forward pass over the same 40 images.
+"""Selection against inference: time, allocator peak, and what was estimated.
 
-    python -m benchmarks.selection_speed [--models mobilenetv2 resnet50 vgg16 vit] [--repeats 5]
+    python -m benchmarks.selection_speed [--models mobilenetv2 resnet50 vgg16 vit] [--samples 40]
 
-Both run warm and in turn (A B A B ...), so that a machine whose speed drifts does both
-likewise; weights are random, which changes no shape and no amount of work. The selection
-includes the distances and ripser; compilation, which happens once per run, is given apart.
+Weights are random and images are noise, which changes no amount of work (ripser's, a little).
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import time
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
+import numpy as np
+import tensorflow as tf
 
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
+from benchmarks.harness import BACKBONES, fresh, in_turn, judged, ratio, table
+from benchmarks.subjects import BATCH_SIZE, new_network, noise
+from memory_utils import PhaseMeter, estimate_memory, estimate_selection_memory
+from selection.activations import block_size, images_per_pass, number_of_passes, pooled
+from selection.betti import betti_1
+from selection.distances import distances_from_gram
+from selection.gram_pass import GramPass
 
-from memory_utils import PhaseMeter  # noqa: E402
-from models.network import Network, build_network  # noqa: E402
-from models.registry import BACKBONES  # noqa: E402
-from selection.activations import distances_from_gram, gram_function  # noqa: E402
-from selection.betti import betti_1  # noqa: E402
-
-MINI_BATCH = 8  # the paper's
-NUM_CLASSES = 37  # Oxford-IIIT Pets, as in the paper's Table 3
+# Targets of the project: fast mode's time over that of the bare forward pass on the same images;
+# lean mode's allocator peak over that of inference at the training batch size.
+FAST_TIME = {"mobilenetv2": 3.5, "resnet50": 1.6, "vgg16": 1.15, "vit": 1.15}
+LEAN_MEMORY = 1.15
+PEAK_BLOCKS = 3  # that lean mode's peak is taken of: further passes need no more
 
 
-def measure(name: str, samples: int, repeats: int) -> dict:
-    """Medians in seconds, the ratio of each pair, and allocator peaks in MB, for one backbone."""
-    backbone = BACKBONES[name]
-    network = build_network(backbone, NUM_CLASSES, backbone.input_size, "none")
-    size = backbone.input_size
-    pixels = np.random.default_rng(0).integers(0, 256, (samples, size, size, 3))
-    images = tf.constant(pixels, tf.float32)
-    grams = gram_function(network, MINI_BATCH)
-    bare = tf.function(lambda batch: network.model(batch, training=False))
-    compile_seconds = [_seconds(lambda: bare(images).numpy())]
-    compile_seconds.append(_seconds(lambda: _select(network, grams, images)))
-    meters = (PhaseMeter(), PhaseMeter())
-    times = []
-    for _ in range(repeats):
-        with meters[0]:
-            forward = _seconds(lambda: bare(images).numpy())
-        with meters[1]:
-            selection = _seconds(lambda: _select(network, grams, images))
-        times.append((forward, selection))
-    forward, selection = (statistics.median(column) for column in zip(*times))
+def measure(name: str, samples: int = 40, repeats: int = 5, seconds: float = 25.0) -> dict:
+    """All figures of one backbone; times of one process, each peak of a process of its own.
+
+    Returns:
+        Seconds (medians): ``forward_s`` of the bare compiled forward pass over all samples,
+        ``fast_s`` of the selection in fast mode, distances and ripser included, ``lean_s`` in
+        lean mode (one pass of it, times the number of them), ``compile_s`` of fast mode's first
+        call beyond a later one. Medians of the ratios within a round: ``fast_over_forward``,
+        ``lean_over_forward``. MB: ``inference_mb`` at batch 8, ``lean_mb``, ``fast_mb``, and
+        ``lean_estimate_mb``, ``fast_estimate_mb``. Beside them ``model``, ``samples``,
+        ``lean_passes`` and ``lean_over_inference``, a ratio of peaks.
+    """
+    arguments = {"name": name, "samples": samples}
+    took = fresh("benchmarks.selection_speed:times", **arguments, repeats=repeats, seconds=seconds)
+    peaks = {
+        way: fresh("benchmarks.selection_speed:peak", **arguments, way=way)
+        for way in ("inference", "lean", "fast")
+    }
     return {
-        "model": backbone.title,
-        "forward": forward,
-        "selection": selection,
-        "ratio": statistics.median(b / a for a, b in times),
-        "forward_mb": meters[0].allocator_peak,
-        "selection_mb": meters[1].allocator_peak,
-        "compile": compile_seconds[1] - selection,
+        "model": name,
+        "samples": samples,
+        **took,
+        **{f"{way}_mb": found["measured"] for way, found in peaks.items()},
+        **{f"{way}_estimate_mb": peaks[way]["estimate"] for way in ("lean", "fast")},
+        "lean_over_inference": peaks["lean"]["measured"] / peaks["inference"]["measured"],
     }
 
 
-def _seconds(call) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
+def times(name: str, samples: int, repeats: int, seconds: float) -> dict:
+    """The times in :func:`measure`, of this process."""
+    network = new_network(name)
+    pixels = noise(samples, network.backbone.input_size)
+    images = tf.constant(pixels, tf.float32)
+    forward = tf.function(lambda batch: network.model(batch, training=False), autograph=False)
+    fast = GramPass(network, network.layers, BATCH_SIZE)
+    lean = GramPass(network, network.layers, BATCH_SIZE)
+    few = pixels[: images_per_pass(network, samples, BATCH_SIZE, "lean")]
+
+    def by_betti(layer, gram: np.ndarray) -> int:
+        return betti_1(distances_from_gram(gram, layer))
+
+    calls = {
+        "forward": lambda: forward(images).numpy(),
+        "fast": lambda: fast(pixels, by_betti),
+        "lean": lambda: lean(few, lambda layer, gram: distances_from_gram(gram, layer)),
+    }
+    first = in_turn(calls, 1, seconds, warm_up=0)
+    took = in_turn(calls, repeats, seconds, warm_up=1)
+    passes = number_of_passes(network, samples, BATCH_SIZE, "lean")
+    medians = {way: statistics.median(each) for way, each in took.items()}
+    return {
+        "forward_s": medians["forward"],
+        "fast_s": medians["fast"],
+        "lean_s": passes * medians["lean"],
+        "compile_s": first["fast"][0] - medians["fast"],
+        "fast_over_forward": ratio(took["fast"], took["forward"]),
+        "lean_over_forward": passes * ratio(took["lean"], took["forward"]),
+        "lean_passes": passes,
+    }
 
 
-def _select(network: Network, grams, images: tf.Tensor) -> list[int]:
-    matrices = grams(images).numpy()
-    return [
-        betti_1(distances_from_gram(gram, layer)) for gram, layer in zip(matrices, network.layers)
-    ]
+def peak(name: str, samples: int, way: str) -> dict[str, float]:
+    """Allocator's peak of this process and what is estimated for it, MB.
+
+    ``way`` is ``"fast"``, ``"lean"``, or ``"inference"``: the bare compiled forward pass of a
+    training batch.
+    """
+    network = new_network(name)
+    if way == "inference":
+        forward = tf.function(lambda batch: network.model(batch, training=False), autograph=False)
+        images = tf.constant(noise(BATCH_SIZE, network.backbone.input_size), tf.float32)
+        with PhaseMeter() as meter:
+            for _ in range(2):
+                forward(images).numpy()
+        estimate = estimate_memory(network, (), BATCH_SIZE, frozen="stock")
+    else:
+        if way == "lean":
+            samples = min(samples, PEAK_BLOCKS * block_size(network, BATCH_SIZE))
+        pixels = noise(samples, network.backbone.input_size)
+        with PhaseMeter() as meter:
+            pooled(network, network.layers, pixels, BATCH_SIZE, betti_1, mode=way)
+        estimate = estimate_selection_memory(network, BATCH_SIZE, samples, "forward", mode=way)
+    return {"measured": meter.allocator_peak, "estimate": estimate.total}
 
 
 def main() -> None:
+    """Print one row for each backbone."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", default=["mobilenetv2", "resnet50", "vgg16"])
+    parser.add_argument("--models", nargs="+", default=BACKBONES)
     parser.add_argument("--samples", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
-    print(
-        f"{options.samples} images, medians of {options.repeats} interleaved repeats, "
-        f"{os.cpu_count()} logical CPUs, TensorFlow {tf.__version__}"
-    )
-    print("| model | forward s | selection s | ratio | forward MB | selection MB | compile s |")
-    print("|---|---|---|---|---|---|---|")
-    for name in options.models:
-        row = measure(name, options.samples, options.repeats)
-        print(
-            f"| {row['model']} | {row['forward']:.2f} | {row['selection']:.2f} | "
-            f"{row['ratio']:.2f} | {row['forward_mb']:.0f} | {row['selection_mb']:.0f} | "
-            f"{row['compile']:.1f} |",
-            flush=True,
-        )
+    rows = [cells(measure(name, options.samples, options.repeats)) for name in options.models]
+    print(table(list(rows[0]), [list(row.values()) for row in rows]))
+
+
+def cells(figures: dict) -> dict[str, str]:
+    """What :func:`measure` returned as a row of a table, by column, judged by the targets."""
+    targets = figures["samples"] == 40 and FAST_TIME.get(figures["model"])
+    return {
+        "model": figures["model"],
+        "samples": str(figures["samples"]),
+        "forward s": f"{figures['forward_s']:.2f}",
+        "fast s": f"{figures['fast_s']:.2f}",
+        "fast / forward": judged(figures["fast_over_forward"], targets or None),
+        "lean s": f"{figures['lean_s']:.1f} in {figures['lean_passes']} passes",
+        "lean / forward": f"{figures['lean_over_forward']:.1f}",
+        "inference MB": f"{figures['inference_mb']:.0f}",
+        "lean MB": f"{figures['lean_mb']:.0f}",
+        "lean / inference": judged(figures["lean_over_inference"], LEAN_MEMORY),
+        "fast MB": f"{figures['fast_mb']:.0f}",
+        "estimate lean, fast MB": (
+            f"{figures['lean_estimate_mb']:.0f}, {figures['fast_estimate_mb']:.0f}"
+        ),
+        "compile s": f"{figures['compile_s']:.1f}",
+    }
 
 
 if __name__ == "__main__":

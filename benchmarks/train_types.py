@@ -15,24 +15,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Optional
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
+import tensorflow as tf
 
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-
-from models.network import build_network  # noqa: E402
-from models.registry import BACKBONES  # noqa: E402
-from selection.record import load_selection  # noqa: E402
-from selection.registry import TRAIN_TYPES  # noqa: E402
-from train.optimizer import Schedule  # noqa: E402
-from train.step_time import measure_step_times  # noqa: E402
+from benchmarks.subjects import noise
+from models.network import build_network
+from models.registry import BACKBONES
+from selection.record import load_selection
+from selection.registry import TRAIN_TYPES
+from train.optimizer import Schedule
+from train.step_time import measure_step_times
 
 ELASTIC_RHO = "0.533"  # ElasticTrainer's own default
 _COLUMNS = (
@@ -76,9 +72,8 @@ def step_ratio(folder: Path) -> Optional[float]:
     if sum(one["params"] for one in rows) != network.params:
         return None
     selection = load_selection(str(folder / "selection.json"), network.layers)
-    size, batch_size = config["input_size"], config["batch_size"]
-    pixels = np.random.default_rng(0).integers(0, 256, (batch_size, size, size, 3))
-    batch = tf.constant(pixels, tf.float32), tf.zeros([batch_size], tf.int64)
+    images = tf.constant(noise(config["batch_size"], config["input_size"]), tf.float32)
+    batch = images, tf.zeros([config["batch_size"]], tf.int64)
     schedule = Schedule(config["learning_rate"], config["weight_decay"], 1000)
     trained = selection.trained(network.layers)
     return measure_step_times(network, trained, schedule, batch)["measured_time_ratio"]

@@ -1,8 +1,11 @@
 """A built network as a list of operations: what each one reads, where it writes, what it keeps.
 
-``memory_utils.py`` walks the list. A Keras layer of a kind not listed in ``_RULES`` is counted
-as one operation that overwrites nothing and keeps its inputs and its output for the backward
-pass; a new kind of layer is one line there.
+``models/liveness.py`` runs through the list. There are two ways to compute the same network:
+``"lean"``, that of the training step of this project (``train/lean/``), and ``"stock"``, that of
+TensorFlow 2.15 with a gradient tape. What they keep was read off its allocator's log.
+
+A Keras layer of a kind not listed in ``_RULES`` is counted as one operation that overwrites nothing
+and keeps its inputs and its output for the backward pass; a new kind of layer is one line there.
 """
 
 from __future__ import annotations
@@ -10,12 +13,12 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional
 
 import tensorflow as tf
 
-from models.batch_norm import FixedBatchNormalization
 from models.channel_groups import ChannelOffset
+from models.fusion import by_windows, linear_chains, recomputed_branches
 from models.vit_layers import ClassToken, FirstToken, PositionEmbedding, SelfAttention
 
 # Where an operation puts its output.
@@ -25,8 +28,9 @@ ALIAS = "alias"  # nowhere: it is the input under another shape
 
 # What it takes to carry the gradient from an operation's output to its inputs.
 NOTHING = "nothing"  # at most its weights
+PASSED = "passed"  # nothing, and the inputs' gradients are the output's itself
 MASK = "mask"  # one bit per output element: which elements passed
-INDEX = "index"  # one byte per output element: which position of the window was the largest
+INDEX = "index"  # four bytes per output element: which position of the window was the largest
 INPUT = "input"
 OUTPUT = "output"
 OTHERS = "others"  # for each input that carries a gradient, the other inputs (products)
@@ -44,6 +48,11 @@ class Operation:
         elements: of the output, for one sample.
         writes: ``NEW``, ``IN_PLACE`` or ``ALIAS``.
         remembers: what passing the gradient on takes, ``NOTHING`` to ``EVERYTHING``.
+        extra: elements of one sample that it keeps besides.
+        forward_work, backward_work: elements of one sample that it takes for a moment, beside
+            its inputs and output, or their gradients.
+        kernel_work: elements, whatever the batch, that it takes for a moment in both directions.
+        branch: number of the recomputed branch it is part of (``models/fusion.py``), or None.
         variables: every variable that it reads and that could be trained.
         factors: those of them whose own gradient takes the operation's input (a kernel or a
             gamma does, a bias or a beta does not).
@@ -57,15 +66,23 @@ class Operation:
     remembers: str
     variables: tuple[tf.Variable, ...]
     factors: tuple[tf.Variable, ...]
+    extra: float = 0
+    forward_work: float = 0
+    backward_work: float = 0
+    kernel_work: int = 0
+    branch: Optional[int] = None
 
 
-def operations(model: tf.keras.Model) -> tuple[Operation, ...]:
+def operations(model: tf.keras.Model, way: str = "lean") -> tuple[Operation, ...]:
     """The operations of a flat functional model, in execution order.
+
+    Args:
+        way: ``"lean"`` or ``"stock"``.
 
     Raises:
         ValueError: a layer is itself a model, or is called more than once.
     """
-    builder = _Builder()
+    builder = _Builder(model, lean=way == "lean")
     for layer in model.layers:
         if isinstance(layer, tf.keras.Model) or len(layer.inbound_nodes) != 1:
             raise ValueError(f"layer {layer.name} is nested or shared; build the model flat")
@@ -81,9 +98,14 @@ def operations(model: tf.keras.Model) -> tuple[Operation, ...]:
 class _Builder:
     """Collects operations and numbers tensors; ``numbers`` maps id(KerasTensor) to a number."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: tf.keras.Model, lean: bool) -> None:
         self.operations = []
         self.numbers = {}
+        self.lean = lean
+        chains = linear_chains(model) if lean else ()
+        branches = recomputed_branches(model) if lean else ()
+        self.chained = {id(layer): chain for chain in chains for layer in chain.layers}
+        self._branches = {id(one): index for index, some in enumerate(branches) for one in some}
 
     def add(
         self,
@@ -94,6 +116,7 @@ class _Builder:
         elements: int | None = None,
         factors: tuple = (),
         offsets: tuple = (),
+        **amounts: float,
     ) -> int:
         """Append one operation and return its output's number."""
         number = len(self.operations)
@@ -107,6 +130,8 @@ class _Builder:
                 remembers=remembers,
                 variables=tuple(v for v in (*factors, *offsets) if v is not None),
                 factors=tuple(v for v in factors if v is not None),
+                branch=self._branches.get(id(layer)),
+                **amounts,
             )
         )
         return number
@@ -120,7 +145,17 @@ def _plain(builder: _Builder, layer: Any, inputs: tuple, writes: str, remembers:
 def _linear(builder: _Builder, layer: Any, inputs: tuple) -> int:
     depthwise = isinstance(layer, tf.keras.layers.DepthwiseConv2D)
     kernel = layer.depthwise_kernel if depthwise else layer.kernel
-    output = builder.add(layer, inputs, NEW, NOTHING, factors=(kernel,), offsets=(layer.bias,))
+    chain = builder.chained.get(id(layer))
+    scaled = chain is not None and chain.norm is not None  # lean: a copy with the norm's scale
+    output = builder.add(
+        layer,
+        inputs,
+        NEW,
+        NOTHING,
+        factors=(kernel,),
+        offsets=(layer.bias,),
+        kernel_work=math.prod(kernel.shape) if scaled else 0,
+    )
     return _activation(builder, layer, (output,))
 
 
@@ -129,27 +164,87 @@ def _activation(builder: _Builder, layer: Any, inputs: tuple) -> int:
     function = layer.activation
     if function is tf.keras.activations.linear:
         return inputs[0]
-    return builder.add(layer, inputs, IN_PLACE, _FUNCTIONS.get(function, INPUT))
+    if function is tf.keras.activations.gelu:
+        return _gelu(builder, layer, inputs)
+    remembers = _FUNCTIONS.get(function, INPUT)
+    if remembers == MASK:
+        return _relu(builder, layer, inputs)
+    return builder.add(layer, inputs, IN_PLACE, remembers)
+
+
+def _relu(builder: _Builder, layer: Any, inputs: tuple) -> int:
+    """ReLU: a mask in bits and, to use it, in floats for a moment; stock keeps the output."""
+    if not builder.lean:
+        return builder.add(layer, inputs, IN_PLACE, OUTPUT)
+    chain = builder.chained.get(id(layer))
+    size = math.prod(layer.output.shape[1:])
+    if chain is not None and chain.pooling is not None:
+        return builder.add(layer, inputs, IN_PLACE, PASSED)  # its bits are those of the pooling
+    return builder.add(
+        layer, inputs, IN_PLACE, MASK, forward_work=size / 2, backward_work=size * 9 / 8
+    )
+
+
+def _gelu(builder: _Builder, layer: Any, inputs: tuple) -> int:
+    """GELU by erf, out of elementary operations; the tape keeps three of their results."""
+    size = math.prod(layer.output.shape[1:])
+    if builder.lean:
+        return builder.add(layer, inputs, NEW, INPUT, backward_work=3 * size)
+    return builder.add(layer, inputs, NEW, NOTHING, extra=3 * size)
+
+
+def _max_pooling(builder: _Builder, layer: Any, inputs: tuple) -> int:
+    """Stock keeps input and output; lean the position of each maximum, if need be in bits."""
+    if not builder.lean:
+        return builder.add(layer, inputs, NEW, EVERYTHING)
+    size = math.prod(layer.output.shape[1:])
+    before = math.prod(layer.input.shape[1:])
+    if by_windows(layer):
+        return builder.add(
+            layer,
+            inputs,
+            NEW,
+            NOTHING,
+            extra=before / 32,
+            forward_work=before / 2,
+            backward_work=before * 9 / 8,
+        )
+    return builder.add(layer, inputs, NEW, INDEX, forward_work=2 * size, backward_work=before)
+
+
+def _zero_padding(builder: _Builder, layer: Any, inputs: tuple) -> int:
+    """Lean leaves it to the convolution behind it."""
+    taken_over = id(layer) in builder.chained
+    return builder.add(layer, inputs, ALIAS if taken_over else NEW, PASSED)
 
 
 def _batch_norm(builder: _Builder, layer: Any, inputs: tuple) -> int:
-    # By fixed statistics it is a scale and a shift. By the batch's own, every element moves the
-    # mean and the variance, and the gradient through those takes the input.
-    fixed = isinstance(layer, FixedBatchNormalization) and not layer.batch_statistics
-    remembers = NOTHING if fixed else INPUT
+    # By fixed statistics it is a scale and a shift, which lean puts into the kernel in front of it.
+    # By the batch's own, every element moves the mean and the variance, and the gradient through
+    # those takes the input. Stock keeps the input in any case, and writes to a new buffer.
+    folded = id(layer) in builder.chained
     return builder.add(
-        layer, inputs, IN_PLACE, remembers, factors=(layer.gamma,), offsets=(layer.beta,)
+        layer,
+        inputs,
+        IN_PLACE if folded else NEW,
+        PASSED if folded else INPUT,
+        factors=(layer.gamma,),
+        offsets=(layer.beta,),
     )
 
 
 def _layer_norm(builder: _Builder, layer: Any, inputs: tuple) -> int:
+    """Stock keeps the normalised input beside the input."""
+    extra = 0 if builder.lean else math.prod(layer.output.shape[1:])
     return builder.add(
-        layer, inputs, IN_PLACE, INPUT, factors=(layer.gamma,), offsets=(layer.beta,)
+        layer, inputs, NEW, INPUT, factors=(layer.gamma,), offsets=(layer.beta,), extra=extra
     )
 
 
 def _unknown(builder: _Builder, layer: Any, inputs: tuple) -> int:
-    return builder.add(layer, inputs, NEW, EVERYTHING, factors=tuple(layer.trainable_weights))
+    """Lean keeps the inputs and computes the layer once more."""
+    remembers = INPUT if builder.lean else EVERYTHING
+    return builder.add(layer, inputs, NEW, remembers, factors=tuple(layer.trainable_weights))
 
 
 def _attention(builder: _Builder, layer: SelfAttention, inputs: tuple) -> int:
@@ -165,7 +260,9 @@ def _attention(builder: _Builder, layer: SelfAttention, inputs: tuple) -> int:
     key = project(layer.key_kernel, layer.key_bias)
     value = project(layer.value_kernel, layer.value_bias)
     products = builder.add(layer, (query, key), NEW, OTHERS, scores)
-    weights = builder.add(layer, (products,), IN_PLACE, OUTPUT, scores)
+    # The tape's graph also has the softmax times a constant ready before anybody asks for it.
+    extra = 0 if builder.lean else scores
+    weights = builder.add(layer, (products,), IN_PLACE, OUTPUT, scores, extra=extra)
     mixed = builder.add(layer, (weights, value), NEW, OTHERS, inner)
     return builder.add(
         layer,
@@ -196,24 +293,18 @@ _RULES = (
     ((_layers.LayerNormalization,), _layer_norm),
     ((SelfAttention,), _attention),
     ((_layers.Activation,), _activation),
-    (
-        (_layers.ReLU, _layers.LeakyReLU, _layers.Dropout),
-        functools.partial(_plain, writes=IN_PLACE, remembers=MASK),
-    ),
+    ((_layers.ReLU,), _relu),
+    ((_layers.LeakyReLU,), functools.partial(_plain, writes=IN_PLACE, remembers=INPUT)),
+    ((_layers.Dropout,), functools.partial(_plain, writes=IN_PLACE, remembers=MASK)),
     ((_layers.Softmax,), functools.partial(_plain, writes=IN_PLACE, remembers=OUTPUT)),
+    ((_layers.MaxPooling2D,), _max_pooling),
+    ((_layers.ZeroPadding2D,), _zero_padding),
     (
-        (_layers.MaxPooling2D, _layers.GlobalMaxPooling2D),
-        functools.partial(_plain, writes=NEW, remembers=INDEX),
+        (_layers.Add, PositionEmbedding, ChannelOffset),
+        functools.partial(_plain, writes=IN_PLACE, remembers=PASSED),
     ),
     (
-        (
-            _layers.Add,
-            _layers.Subtract,
-            _layers.Average,
-            _layers.Rescaling,
-            PositionEmbedding,
-            ChannelOffset,
-        ),
+        (_layers.Subtract, _layers.Average, _layers.Rescaling),
         functools.partial(_plain, writes=IN_PLACE, remembers=NOTHING),
     ),
     ((_layers.Multiply,), functools.partial(_plain, writes=IN_PLACE, remembers=OTHERS)),
@@ -224,7 +315,6 @@ _RULES = (
     (
         (
             _layers.InputLayer,
-            _layers.ZeroPadding2D,
             _layers.Cropping2D,
             _layers.AveragePooling2D,
             _layers.GlobalAveragePooling2D,

@@ -1,40 +1,30 @@
-"""Mini-batches to one distance matrix per layer, inside one compiled forward pass.
+"""Mini-batches to one distance matrix per layer (or channel), in one pass or in little memory.
 
-The activations are the real ones of the real graph. No label and no gradient is involved, and
-no activation leaves the graph: each layer is reduced to its n x n Gram matrix there.
+No label and no gradient is involved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Optional
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from models.errors import RunError
 from models.layers import Layer
 from models.network import Network
+from selection.distances import distances_from_gram
+from selection.gram_pass import GramPass
 
-CHUNK = 8192  # columns per product; larger ones lose accuracy in float32
-
-
-GramFunction = Callable[[tf.Tensor], tf.Tensor]
+MODES = ("fast", "lean")
 
 
 def layer_distances(
-    network: Network,
-    images: np.ndarray,
-    mini_batch: int,
-    grams: Optional[GramFunction] = None,
+    network: Network, images: np.ndarray, mini_batch: int, mode: str = "fast"
 ) -> np.ndarray:
     """Pooled Euclidean distances between the samples, at every layer (paper section 4.2.1).
 
-    Args:
-        images: raw pixels ``[samples, size, size, 3]`` in [0, 255].
-        mini_batch: samples per forward pass. It only changes the result where batch norm uses
-            batch statistics: otherwise the samples do not see each other.
-        grams: ``gram_function(network, mini_batch)`` where it is called again and again.
+    Args: see :func:`pooled`.
 
     Returns:
         float64 ``[layers, samples, samples]`` in execution order.
@@ -42,89 +32,102 @@ def layer_distances(
     Raises:
         RunError: a layer's activations are not finite; the message names the layer.
     """
-    compiled = grams or gram_function(network, mini_batch)
-    matrices = compiled(tf.cast(images, tf.float32)).numpy()
-    return np.stack(
-        [distances_from_gram(gram, layer) for gram, layer in zip(matrices, network.layers)]
-    )
+    return np.stack(pooled(network, network.layers, images, mini_batch, _itself, mode=mode))
 
 
-def gram_function(network: Network, mini_batch: int) -> GramFunction:
-    """The compiled pass from ``[samples, size, size, 3]`` to Gram matrices.
-
-    Its result is float64 ``[layers, samples, samples]``.
-    """
-    taps = tf.keras.Model(network.model.inputs, [layer.activation for layer in network.layers])
-
-    @tf.function(reduce_retracing=True)
-    def grams(images: tf.Tensor) -> tf.Tensor:
-        activations = run_mini_batches(network, taps, images, mini_batch)
-        return tf.stack([_layer_gram(activation) for activation in activations])
-
-    return grams
+def _itself(distances: np.ndarray) -> np.ndarray:
+    return distances
 
 
-def run_mini_batches(
-    network: Network, taps: tf.keras.Model, images: tf.Tensor, mini_batch: int
-) -> list[tf.Tensor]:
-    """The outputs of ``taps``, each ``[samples, ...]``, for pooled ``images``.
+def pooled(
+    network: Network,
+    layers: Sequence[Layer],
+    images: np.ndarray,
+    mini_batch: int,
+    reduce: Callable[[np.ndarray], Any],
+    *,
+    mode: str = "fast",
+    by_channel: bool = False,
+) -> list:
+    """``reduce(distances)`` of each of ``layers``, over all ``images`` as one point cloud.
 
-    All at once, except where a sample's activation depends on its batch (batch statistics): there
-    the mini-batches stay apart.
-    """
-    if not network.batch_statistics:
-        return taps(images, training=False)
-    starts = range(0, images.shape[0], mini_batch)
-    parts = [taps(images[start : start + mini_batch], training=False) for start in starts]
-    return [tf.concat(pieces, axis=0) for pieces in zip(*map(tf.nest.flatten, parts))]
+    ``"fast"`` takes all images through the network at once. ``"lean"`` takes as many as a
+    mini-batch at a time, in :func:`number_of_passes` forward passes, so that every two of them
+    meet in one: it needs the memory of inference, but many times the arithmetic. Distances are
+    the same up to the rounding of float32, 1e-7.
 
-
-def _layer_gram(activation: tf.Tensor) -> tf.Tensor:
-    features = int(np.prod(activation.shape[1:]))
-    return centred_gram(tf.reshape(activation, [tf.shape(activation)[0], features]))
-
-
-def centred_gram(cloud: tf.Tensor) -> tf.Tensor:
-    """Gram matrices ``[..., n, n]`` (float64) of the centred clouds ``[..., n, d]`` (float32).
-
-    Centring per feature and accumulating chunks in float64 keeps the distances exact to about
-    1e-7; one float32 product of an uncentred cloud gave b1 18 in place of 37.
-    """
-    features = cloud.shape[-1]
-    whole = features // CHUNK * CHUNK
-    if whole <= CHUNK:
-        total = _product(cloud[..., :whole]) if whole else 0.0
-    else:
-        total = _chunked_gram(cloud, whole)
-    return total + _product(cloud[..., whole:]) if features > whole else total
-
-
-def _chunked_gram(cloud: tf.Tensor, whole: int) -> tf.Tensor:
-    def step(start: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return start + CHUNK, total + _product(cloud[..., start : start + CHUNK])
-
-    shape = tf.shape(cloud)
-    zero = tf.zeros(tf.concat([shape[:-1], shape[-2:-1]], axis=0), tf.float64)
-    _, total = tf.while_loop(
-        lambda start, _: start < whole, step, (tf.constant(0), zero), parallel_iterations=1
-    )
-    return total
-
-
-def _product(chunk: tf.Tensor) -> tf.Tensor:
-    centred = chunk - tf.reduce_mean(chunk, axis=-2, keepdims=True)
-    return tf.cast(tf.matmul(centred, centred, transpose_b=True), tf.float64)
-
-
-def distances_from_gram(gram: np.ndarray, layer: Layer) -> np.ndarray:
-    """Euclidean distances ``[n, n]`` from a Gram matrix ``[n, n]``, both float64.
+    Args:
+        layers: in execution order.
+        images: raw pixels ``[samples, size, size, 3]`` in [0, 255], any type.
+        mini_batch: samples of a training step. It only changes the result where batch norm uses
+            batch statistics: otherwise the samples do not see each other.
+        reduce: from float64 ``[samples, samples]``, with ``by_channel`` from
+            ``[channels, samples, samples]``.
 
     Raises:
-        RunError: the Gram matrix of ``layer`` is not finite.
+        RunError: a layer's activations are not finite; the message names the layer.
+        ValueError: another ``mode``.
     """
-    if not np.isfinite(gram).all():
-        raise RunError(f"the activations of layer {layer.index} ({layer.name}) are not finite")
-    squared = np.diag(gram)[:, None] + np.diag(gram)[None, :] - 2.0 * gram
-    distances = np.sqrt(np.maximum(squared, 0.0))  # rounding can leave -1e-16
-    np.fill_diagonal(distances, 0.0)
+    check_mode(mode)
+    one_pass = GramPass(network, layers, mini_batch, by_channel=by_channel)
+    if mode == "fast":
+        return one_pass(images, lambda layer, gram: reduce(distances_from_gram(gram, layer)))
+    block = block_size(network, mini_batch)
+    return [reduce(matrix) for matrix in _by_pairs(one_pass, layers, images, block)]
+
+
+def number_of_passes(network: Network, samples: int, mini_batch: int, mode: str) -> int:
+    """Forward passes that pooling ``samples`` takes: 1 in fast mode.
+
+    In lean mode every pair of blocks of half a mini-batch is one pass of a mini-batch: 45 for 40
+    samples and mini-batches of 8, each of 8 samples. Where batch norm uses batch statistics,
+    mini-batches cannot be taken apart: every pair of whole ones is a pass, of twice the memory,
+    10 for 40 samples.
+    """
+    check_mode(mode)
+    return 1 if mode == "fast" else len(_pairs(samples, block_size(network, mini_batch)))
+
+
+def block_size(network: Network, mini_batch: int) -> int:
+    """Samples in each of the two blocks of a pass in lean mode."""
+    return mini_batch if network.batch_statistics else max(1, mini_batch // 2)
+
+
+def images_per_pass(network: Network, samples: int, mini_batch: int, mode: str) -> int:
+    """Images in each forward pass that pools ``samples``."""
+    check_mode(mode)
+    return samples if mode == "fast" else min(samples, 2 * block_size(network, mini_batch))
+
+
+def check_mode(mode: str) -> None:
+    """Raises ValueError where ``mode`` is neither ``"fast"`` nor ``"lean"``."""
+    if mode not in MODES:
+        raise ValueError(f"selection mode {mode!r} is none of {', '.join(MODES)}")
+
+
+def _pairs(samples: int, block: int) -> list[np.ndarray]:
+    """Indices of the samples of each pass, so that every two samples meet in one."""
+    if samples <= 2 * block:
+        return [np.arange(samples)]
+    everyone = np.arange(samples)
+    blocks = [everyone[start : start + block] for start in range(0, samples, block)]
+    return [np.concatenate(pair) for pair in itertools.combinations(blocks, 2)]
+
+
+def _by_pairs(
+    one_pass: GramPass, layers: Sequence[Layer], images: np.ndarray, block: int
+) -> list[np.ndarray]:
+    """Distances per layer, float64 ``[samples, samples]`` or ``[channels, samples, samples]``.
+
+    The samples of a pass are centred on their own mean: distances do not depend on the centre,
+    and no mean over all samples has to be known.
+    """
+    samples = len(images)
+    distances = [None] * len(layers)
+    for chosen in _pairs(samples, block):
+        blocks = one_pass(images[chosen], lambda layer, gram: distances_from_gram(gram, layer))
+        for position, found in enumerate(blocks):
+            if distances[position] is None:
+                distances[position] = np.zeros([*found.shape[:-2], samples, samples])
+            distances[position][..., chosen[:, None], chosen] = found
     return distances

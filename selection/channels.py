@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Optional
 
 import numpy as np
-import tensorflow as tf
 
 from models.layers import Layer
 from models.network import Network
-from selection.activations import centred_gram, distances_from_gram, run_mini_batches
+from selection.activations import images_per_pass, number_of_passes, pooled
 from selection.betti import betti_1
 from selection.ranking import ranks
 from selection.record import Selection
@@ -28,6 +28,8 @@ def select_channels(
     images: np.ndarray,
     mini_batch: int,
     rho_ch: float,
+    counts: Optional[Mapping[int, int]] = None,
+    mode: str = "fast",
 ) -> Selection:
     """The same layers, each with its top ``rho_ch`` of output channels by b1.
 
@@ -37,49 +39,60 @@ def select_channels(
 
     Args:
         images: the pooled samples, raw pixels ``[samples, size, size, 3]``.
-        mini_batch: see ``layer_distances``.
+        mini_batch, mode: see :func:`selection.activations.pooled`.
+        counts: by layer index, how many channels to keep in place of ``rho_ch``'s share.
     """
+    counts = counts or {}
     layers = [network.layers[row.index] for row in selection.selected]
-    spatial = [layer for layer in layers if layer.activation.shape.rank > 2]
-    if not spatial or rho_ch == 1.0:
+    spatial = [
+        layer
+        for layer in layers
+        if layer.activation.shape.rank > 2 and (rho_ch < 1 or layer.index in counts)
+    ]
+    if not spatial:
         return selection
     chosen = {}
-    for layer, betti in zip(spatial, channel_betti(network, spatial, images, mini_batch)):
-        count = number_of_channels(rho_ch, len(betti))
+    by_layer = channel_betti(network, spatial, images, mini_batch, mode)
+    for layer, betti in zip(spatial, by_layer):
+        count = counts.get(layer.index) or number_of_channels(rho_ch, len(betti))
         if count < len(betti):
             best = [channel for channel, rank in enumerate(ranks(betti)) if rank <= count]
             chosen[layer.index] = tuple(best)
     rows = tuple(
         dataclasses.replace(row, channels=chosen.get(row.index)) for row in selection.layers
     )
-    return dataclasses.replace(selection, layers=rows)
+    figures = _figures(selection, network, len(images), mini_batch, mode)
+    return dataclasses.replace(selection, layers=rows, figures=figures)
+
+
+def _figures(
+    selection: Selection, network: Network, samples: int, mini_batch: int, mode: str
+) -> dict:
+    """Those of ``selection``, with the forward passes for its channels."""
+    passes = number_of_passes(network, samples, mini_batch, mode)
+    at_once = images_per_pass(network, samples, mini_batch, mode)
+    before = selection.figures
+    return {
+        **before,
+        "forward_passes": before.get("forward_passes", 0) + passes,
+        "images_per_pass": max(before.get("images_per_pass", 0), at_once),
+    }
 
 
 def channel_betti(
-    network: Network, layers: Sequence[Layer], images: np.ndarray, mini_batch: int
+    network: Network,
+    layers: Sequence[Layer],
+    images: np.ndarray,
+    mini_batch: int,
+    mode: str = "fast",
 ) -> list[list[int]]:
     """b1 of every output channel of each of ``layers``.
 
     Raises:
         RunError: a layer's activations are not finite.
     """
-    taps = tf.keras.Model(network.model.inputs, [layer.activation for layer in layers])
 
-    @tf.function
-    def grams(batch: tf.Tensor) -> list[tf.Tensor]:
-        activations = tf.nest.flatten(run_mini_batches(network, taps, batch, mini_batch))
-        return [_channel_grams(activation) for activation in activations]
+    def of_channels(distances: np.ndarray) -> list[int]:
+        return [betti_1(matrix) for matrix in distances]
 
-    matrices = grams(tf.cast(images, tf.float32))
-    return [
-        [betti_1(distances_from_gram(gram, layer)) for gram in of_layer.numpy()]
-        for layer, of_layer in zip(layers, matrices)
-    ]
-
-
-def _channel_grams(activation: tf.Tensor) -> tf.Tensor:
-    """Centred Gram matrices ``[channels, n, n]`` (float64) of ``[n, ..., channels]`` (float32)."""
-    samples, channels = tf.shape(activation)[0], activation.shape[-1]
-    positions = int(np.prod(activation.shape[1:-1]))
-    clouds = tf.transpose(tf.reshape(activation, [samples, positions, channels]), [2, 0, 1])
-    return centred_gram(clouds)
+    return pooled(network, layers, images, mini_batch, of_channels, mode=mode, by_channel=True)

@@ -74,7 +74,8 @@ class ElasticSelector:
 
         ``figures`` holds ``predicted_time_ratio``, the time of a step on the choice over that of
         a full step; ``backward_budget``, rho_b, the share of the full backward pass' time that
-        rho leaves; and ``forward_share``, Tf / (Tf + Tb).
+        rho leaves; ``forward_share``, Tf / (Tf + Tb); and ``smallest_rho``, below which no
+        tensor's gradient fits.
 
         Raises:
             UserError: rho leaves no time for any tensor's gradient; the message says the
@@ -178,6 +179,7 @@ def _figures(profile: Profile, budget: float, chosen: Sequence[int]) -> dict[str
         "predicted_time_ratio": (profile.forward + took) / step,
         "backward_budget": budget / profile.backward,
         "forward_share": profile.forward / step,
+        "smallest_rho": profile.smallest_rho,
     }
 
 

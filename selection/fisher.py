@@ -15,7 +15,7 @@ import tensorflow as tf
 from models.layers import Layer
 from models.macs import layer_macs
 from models.network import Network
-from selection.ranking import select_top
+from selection.cut import select_ranked
 from selection.record import Selection
 from selection.registry import SelectionRequest
 
@@ -25,14 +25,7 @@ def select(request: SelectionRequest, train_type: str) -> Selection:
     started = time.perf_counter()
     images, labels = request.labelled_images(request.batch_size)
     scores = fisher_scores(request.network, images, labels, request.settings["fisher"])
-    selection = select_top(
-        request.network.layers,
-        scores,
-        request.rho,
-        train_type=train_type,
-        always_head=request.always_head,
-        samples=request.batch_size,
-    )
+    selection, _ = select_ranked(request, scores, train_type=train_type, samples=request.batch_size)
     return selection.timed(time.perf_counter() - started)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from selection.ranking import make_selection, number_selected, select_top
+from selection.cut import budget_figures, select_ranked, within_budget
+from selection.ranking import make_selection, number_selected
 from selection.record import Selection
 from selection.registry import SelectionRequest
 
@@ -21,8 +22,20 @@ def head_only(request: SelectionRequest, train_type: str) -> Selection:
 
 
 def last_layers(request: SelectionRequest, train_type: str) -> Selection:
-    """The last ``number_selected(rho, L)`` layers in execution order, head included."""
-    count = number_selected(request.rho, len(request.network.layers))
+    """The last ``number_selected(rho, L)`` layers in execution order, head included.
+
+    With a memory budget, as many as fit.
+    """
+    layers = request.network.layers
+    if request.budget is not None:
+        cut = within_budget(request, range(len(layers) - 1, -1, -1))
+        return make_selection(
+            layers,
+            cut.chosen(layers),
+            train_type=train_type,
+            figures=budget_figures(request, cut),
+        )
+    count = number_selected(request.rho, len(layers))
     return _last(request, count, train_type, rho=request.rho)
 
 
@@ -62,10 +75,5 @@ def smallest_layers(request: SelectionRequest, train_type: str) -> Selection:
 
 
 def _by_score(request: SelectionRequest, scores, train_type: str) -> Selection:
-    return select_top(
-        request.network.layers,
-        scores,
-        request.rho,
-        train_type=train_type,
-        always_head=request.always_head,
-    )
+    selection, _ = select_ranked(request, scores, train_type=train_type)
+    return selection

@@ -6,9 +6,9 @@ Importing this module does not import TensorFlow: ``main.py`` needs the names fo
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 from models.errors import UserError
 
@@ -16,7 +16,24 @@ if TYPE_CHECKING:
     import numpy as np
 
     from models.network import Network
-    from selection.record import Selection
+    from selection.record import Selection, Trained
+
+
+@dataclass(frozen=True, eq=False)
+class MemoryBudget:
+    """A limit on what training may take (``--memory_budget``).
+
+    Attributes:
+        limit: MB of 1e6 bytes.
+        needs: what is trained -> the estimated peak of a training step on it, MB.
+    """
+
+    limit: float
+    needs: Callable[[Sequence[Trained]], float]
+
+    def fits(self, trained: Sequence[Trained]) -> bool:
+        """Whether training that stays within the limit."""
+        return self.needs(trained) <= self.limit
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +42,7 @@ class SelectionRequest:
 
     Attributes:
         network: the built network; its weights must be as they were on return.
-        rho: share of the layers to select, in [0, 1].
+        rho: share of the layers to select, in [0, 1]; None with a ``budget``.
         always_head: train the head in addition (``--head always``).
         batch_size: samples per mini-batch of the selection.
         num_batches: mini-batches to pool.
@@ -35,10 +52,11 @@ class SelectionRequest:
         seed: for train types that draw at random.
         learning_rate, weight_decay: of the training to come.
         settings: the flags that concern one train type only, by name (``fisher``...).
+        budget: takes the place of ``rho``, for train types with an ``order``.
     """
 
     network: Network
-    rho: float
+    rho: Optional[float]
     always_head: bool
     batch_size: int
     num_batches: int
@@ -48,6 +66,7 @@ class SelectionRequest:
     learning_rate: float = 1e-3
     weight_decay: float = 5e-4
     settings: Mapping[str, Any] = field(default_factory=dict)
+    budget: Optional[MemoryBudget] = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +79,8 @@ class TrainType:
         cost: what selecting takes: ``none`` (a fixed rule), ``forward`` passes, or a
             ``backward`` pass through the whole network.
         uses_rho: whether ``--rho`` matters.
+        order: how layers are taken one after another until rho, or a memory budget, ends it: by
+            ``score``, from the ``last`` one back, or empty for those that choose otherwise.
         by_betti: whether it ranks by Betti numbers (and so can rank channels, ``--rho_ch``).
         plan: ``once``, or ``elastic`` and ``prune``, which change during training.
     """
@@ -69,6 +90,7 @@ class TrainType:
     summary: str
     cost: str = "none"
     uses_rho: bool = True
+    order: str = ""
     by_betti: bool = False
     plan: str = "once"
     aliases: tuple[str, ...] = ()
@@ -88,6 +110,7 @@ TRAIN_TYPES = {
             name="act_norm_betti_train",
             function="adabet:select",
             summary="AdaBet: top rho of the layers by b1 / activation size",
+            order="score",
             cost="forward",
             by_betti=True,
             aliases=("bettitrain",),
@@ -97,6 +120,7 @@ TRAIN_TYPES = {
             name="no_norm_betti_train",
             function="adabet:select",
             summary="ablation: by b1 alone",
+            order="score",
             cost="forward",
             by_betti=True,
             options=(("normalise_by", "nothing"),),
@@ -105,6 +129,7 @@ TRAIN_TYPES = {
             name="weight_norm_betti_train",
             function="adabet:select",
             summary="ablation: by b1 / number of weights",
+            order="score",
             cost="forward",
             by_betti=True,
             options=(("normalise_by", "weights"),),
@@ -125,6 +150,7 @@ TRAIN_TYPES = {
             name="last_k_training",
             function="fixed:last_layers",
             summary="the last floor(rho * L) layers, head included",
+            order="last",
         ),
         TrainType(
             name="bn_plus_bias_training",
@@ -136,16 +162,19 @@ TRAIN_TYPES = {
             name="random_k_training",
             function="fixed:random_layers",
             summary="control: floor(rho * L) layers drawn by --seed",
+            order="score",
         ),
         TrainType(
             name="smallest_k_training",
             function="fixed:smallest_layers",
             summary="control: the floor(rho * L) layers with the smallest activations",
+            order="score",
         ),
         TrainType(
             name="fisher_training",
             function="fisher:select",
             summary="top rho of the layers by Fisher information on one labelled batch",
+            order="score",
             cost="backward",
             aliases=("fisher",),
         ),

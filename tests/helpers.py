@@ -46,7 +46,12 @@ def assert_refused(flags: list[str], message: str, output: Path, capsys) -> None
 
 def selection_request(network: Network, images, labels=None, **changes) -> SelectionRequest:
     """A request that sees ``images``; ``changes`` replace its fields, ``settings`` some of them."""
-    settings = {"rho_ch": 1.0, "aggregation": "pool", "fisher": "mean"}
+    settings = {
+        "rho_ch": 1.0,
+        "aggregation": "pool",
+        "selection_mode": "fast",
+        "fisher": "mean",
+    }
     settings.update(changes.pop("settings", {}))
     labels = np.arange(len(images)) % 5 if labels is None else labels
     return SelectionRequest(

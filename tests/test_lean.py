@@ -79,6 +79,10 @@ def _others() -> tf.keras.Model:
     x = _layers.LeakyReLU(0.1)(x)
     x = _layers.ZeroPadding2D(1)(x)
     x = _layers.DepthwiseConv2D(3, activation="relu")(x)  # padded, without a batch norm
+    x = _layers.ZeroPadding2D(1)(x)
+    x = _layers.DepthwiseConv2D(3)(x)  # padded, with a bias and a batch norm
+    x = _layers.BatchNormalization()(x)
+    x = _layers.ReLU()(x)
     x = _layers.AveragePooling2D(2)(x)
     x = _layers.MaxPooling2D(2)(x)
     x = _layers.Conv2D(6, 1, dilation_rate=2)(x)

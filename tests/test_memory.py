@@ -20,6 +20,7 @@ from models.batch_norm import FixedBatchNormalization
 from models.layers import selectable_layers
 from models.network import Network, build_network
 from models.registry import BACKBONES
+from models.vit import ViTConfig, build_features
 from models.vit_layers import FirstToken, SelfAttention
 from tests.helpers import tiny_network, whole
 
@@ -119,14 +120,16 @@ def test_paper_counts_the_batch_twice():
 
 # --- The estimate, by hand ----------------------------------------------------------------------
 # Elements for one sample: pixels 128, every map of the residual network 256, pooled 64, mean 4,
-# logits 3. A batch of 4 float32 makes 16 bytes of an element, 0.5 of its bit and 4 of its byte.
+# logits 3. A batch of 4 float32 makes 16 bytes of an element and 0.5 of its bit; the position of a
+# maximum is 4 bytes, too. The images stay, and batch norm goes into a copy of the kernel (576 bytes
+# for conv b).
 
 
 def test_inference_by_hand():
     network = residual_network()
     estimate = estimate_memory(network, (), 4)
     # conv b reads the shortcut and writes beside it; all else overwrites its input.
-    assert bytes_of(estimate.peak_activations) == (256 + 256) * 16
+    assert bytes_of(estimate.peak_activations) == (128 + 256 + 256) * 16 + 576
     assert estimate.peak_layer == "conv_b"
     assert estimate.kept_activations == estimate.gradients == estimate.momentum == 0
     weights = sum(int(tf.size(variable)) for variable in network.model.weights)
@@ -138,12 +141,15 @@ def test_full_training_by_hand():
     network = residual_network()
     estimate = estimate_memory(network, network.model.trainable_weights, 4)
     # Kept: pixels and conv a's output for conv a and gamma a; the shortcut and conv b's output
-    # likewise; the mean for the head; two ReLU masks and the pooling indices.
-    beside = 2 * 256 // 2 + 64 * 4
+    # likewise; the mean for the head; one ReLU's mask, the other's is read off the shortcut; and
+    # the positions of the maxima.
+    beside = 256 // 2 + 64 * 16
     assert bytes_of(estimate.kept_activations) == (128 + 3 * 256 + 4) * 16 + beside
-    # At the pooling: pixels, conv a's output, shortcut, conv b's output, sum, pooled.
-    assert bytes_of(estimate.peak_activations) == (128 + 4 * 256 + 64) * 16 + beside
-    assert estimate.peak_layer == "pool"
+    # Going back through relu b: pixels, conv a's output, shortcut and conv b's output; the
+    # gradient; its mask in bits, bytes and floats; the head's gradients.
+    unpacked = (256 + 256 / 8) * 16 + 256 // 2
+    assert bytes_of(estimate.peak_activations) == (128 + 4 * 256) * 16 + unpacked + 15 * 4
+    assert estimate.peak_layer == "relu_b"
     trained = sum(int(tf.size(variable)) for variable in network.model.trainable_weights)
     assert bytes_of(estimate.gradients) == bytes_of(estimate.momentum) == 4 * trained
 
@@ -152,13 +158,13 @@ def test_full_training_by_hand():
     ("trained", "kept"),
     [
         (("head",), 4 * 16),
-        # conv b's input; one mask and the indices lie between it and the loss.
-        (("conv_b",), 256 * 16 + 256 // 2 + 64 * 4),
+        # conv b's input; one mask and the positions lie between it and the loss.
+        (("conv_b",), 256 * 16 + 256 // 2 + 64 * 16),
         # gamma takes BN a's input, conv b nothing though the gradient crosses it; both masks.
-        (("bn_a",), 256 * 16 + 2 * 256 // 2 + 64 * 4),
-        (("conv_a",), 128 * 16 + 2 * 256 // 2 + 64 * 4),
+        (("bn_a",), 256 * 16 + 2 * 256 // 2 + 64 * 16),
+        (("conv_a",), 128 * 16 + 2 * 256 // 2 + 64 * 16),
         # the shortcut is conv b's input already, so that gamma b adds one map and no more.
-        (("conv_b", "bn_b"), 2 * 256 * 16 + 256 // 2 + 64 * 4),
+        (("conv_b", "bn_b"), 2 * 256 * 16 + 256 // 2 + 64 * 16),
     ],
 )
 def test_kept_for_a_selection_by_hand(trained, kept):
@@ -171,7 +177,7 @@ def test_biases_and_betas_keep_no_activation():
     network = residual_network()
     offsets = [layer.variables[1] for layer in network.layers]
     estimate = estimate_memory(network, offsets, 4)
-    assert bytes_of(estimate.kept_activations) == 2 * 256 // 2 + 64 * 4  # masks and indices
+    assert bytes_of(estimate.kept_activations) == 2 * 256 // 2 + 64 * 16  # masks, positions
     assert estimate.gradients > 0
 
 
@@ -191,8 +197,8 @@ def test_attention_by_hand():
     kept = 5 * tokens * width + heads * tokens * tokens
     assert bytes_of(estimate.kept_activations) == 4 * kept
     inference = estimate_memory(network, (), 1)
-    # At the scores: the images, query, key, value, scores. The images are freed by then.
-    assert bytes_of(inference.peak_activations) == 4 * (3 * tokens * width + heads * tokens**2)
+    # At the scores: the images, query, key, value, scores.
+    assert bytes_of(inference.peak_activations) == 4 * (4 * tokens * width + heads * tokens**2)
 
 
 def test_only_the_output_projection_needs_no_query_or_key():
@@ -214,7 +220,7 @@ def test_only_the_output_projection_needs_no_query_or_key():
         (FixedBatchNormalization(batch_statistics=True, trainable=False), 20 * 4),
         (layers.Dense(4, activation="relu", trainable=False), 3),  # 20 bits
         (layers.Dropout(0.5), 3),
-        (layers.GaussianNoise(0.1), 2 * 20 * 4),  # not in the table: input and output
+        (layers.GaussianNoise(0.1), 20 * 4),  # not in the table: computed again from its input
     ],
 )
 def test_what_a_frozen_layer_keeps_when_the_gradient_crosses_it(layer, kept):
@@ -271,9 +277,13 @@ def test_frozen_bits_change_frozen_weights_only(built):
 def test_selection_estimates():
     network = residual_network()
     assert estimate_selection_memory(network, 8, 40, "none") is None
-    assert estimate_selection_memory(network, 8, 40, "forward") == estimate_memory(network, (), 40)
+    forward = estimate_selection_memory(network, 8, 40, "forward")
+    # A slice and its copy: here of one whole activation.
+    copies = 2 * 40 * 256 * 4
+    inference = estimate_memory(network, (), 40, frozen="stock")
+    assert bytes_of(forward.total) == bytes_of(inference.total) + copies
     backward = estimate_selection_memory(network, 8, 40, "backward")
-    full = estimate_memory(network, network.model.trainable_weights, 8)
+    full = estimate_memory(network, network.model.trainable_weights, 8, frozen="stock")
     assert backward.total == pytest.approx(full.total - full.momentum)
     with pytest.raises(ValueError, match="backwards.*none, forward, backward"):
         estimate_selection_memory(network, 8, 40, "backwards")
@@ -298,13 +308,86 @@ def test_report_has_every_figure():
     assert set(report) == {"estimate", "paper", "measured_allocator", "measured_rss"}
     assert all(set(phases) == {"selection", "training"} for phases in report.values())
     assert report["estimate"]["training"] == round(estimate_memory(network, head, 8).total, 2)
-    assert report["estimate"]["selection"] == round(estimate_memory(network, (), 40).total, 2)
+    pooled = estimate_selection_memory(network, 8, 40, "forward")
+    assert report["estimate"]["selection"] == round(pooled.total, 2)
     assert report["paper"]["training"] == round(paper_memory(network, head), 2)
     assert report["measured_rss"] == {"selection": None, "training": round(meter.rss_peak, 2)}
     assert report["measured_allocator"]["selection"] is None
     none = memory_utils.memory_report(network, trained, 8, 40, "none")
     assert none["estimate"]["selection"] is None and none["paper"]["selection"] is None
     json.dumps(report)
+
+
+def test_stock_keeps_every_activation_of_frozen_layers():
+    network = residual_network()
+    estimate = estimate_memory(network, variables(network, "conv_a"), 4, frozen="stock")
+    # Pixels; the input of each batch norm; both ReLUs' outputs, of which the pooling reads one;
+    # the pooling's output.
+    assert bytes_of(estimate.kept_activations) == (128 + 4 * 256 + 64) * 16
+    assert estimate.total > estimate_memory(network, variables(network, "conv_a"), 4).total
+
+
+def test_recomputed_branches_keep_their_input_alone():
+    """Two encoder blocks: four branches, of which the last is not recomputed."""
+    inputs = layers.Input((32, 32, 3))
+    features = build_features(inputs, ViTConfig(hidden=12, depth=2, heads=3, mlp=20))
+    network = as_network(tf.keras.Model(inputs, layers.Dense(3, name="head")(features)))
+    tokens, stream = 5, 5 * 12
+    (patches,) = (one for one in network.layers if one.name == "patch_embedding")
+    estimate = estimate_memory(network, [patches.variables[1]], 1)
+    # Branch inputs (the last branch's is its norm's); its GELU's input; the final norm's.
+    assert bytes_of(estimate.kept_activations) == 4 * (4 * stream + tokens * 20 + stream)
+
+
+_COMPARE = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+from memory_utils import PhaseMeter, estimate_memory
+from models.allocator import reserve_region
+reserve_region()
+from models.network import build_network
+from models.registry import BACKBONES
+from tests.helpers import whole
+from train.loop import Trainer
+from train.optimizer import Schedule
+
+name, chosen, frozen = json.load(sys.stdin)
+network = build_network(BACKBONES[name], 5, 160, "none")
+picked = [network.layers[i] for i in chosen] if chosen else network.layers
+variables = [v for layer in picked for v in layer.variables]
+images = tf.constant(np.random.default_rng(0).integers(0, 256, (8, 160, 160, 3)), tf.float32)
+batch = images, tf.constant(np.arange(8) % 5, tf.int64)
+trainer = Trainer(network, whole(network, variables), Schedule(1e-6, 0.0, 9), frozen=frozen)
+with PhaseMeter() as meter:
+    trainer.train_epoch([batch] * 2, lambda *_: None)
+estimate = estimate_memory(network, variables, 8, frozen=frozen).total
+print(json.dumps([meter.allocator_peak, estimate]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen", "frozen"),
+    [
+        ("mobilenetv2", [0, 50, 104], "lean"),
+        ("mobilenetv2", [0, 50, 104], "stock"),
+        ("mobilenetv2", [100, 104], "lean"),
+        ("resnet50", [1, 40, 106], "lean"),
+        ("resnet50", None, "stock"),
+    ],
+)
+def test_estimate_is_what_the_allocator_measures(name, chosen, frozen):
+    done = subprocess.run(
+        [sys.executable, "-c", _COMPARE],
+        input=json.dumps([name, chosen, frozen]),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, "TF_CPU_ALLOCATOR_USE_BFC": "1"},
+    )
+    measured, estimate = json.loads(done.stdout.splitlines()[-1])
+    assert estimate == pytest.approx(measured, rel=0.15)
 
 
 # --- The meter ----------------------------------------------------------------------------------

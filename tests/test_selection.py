@@ -12,8 +12,10 @@ from models.errors import RunError
 from models.layers import Layer
 from models.network import build_network
 from models.registry import BACKBONES
-from selection.activations import CHUNK, gram_function, layer_distances
+from selection.activations import layer_distances
 from selection.betti import betti_1
+from selection.distances import CHUNK, CHUNKS_AT_ONCE, distances_from_gram, layer_gram
+from selection.gram_pass import GramPass
 from selection.registry import TRAIN_TYPES, train_type_named
 from tests.helpers import random_pixels, selection_request, snapshot, tiny_network
 
@@ -44,25 +46,26 @@ def test_b1_equals_ripser_on_raw_float64_activations():
         assert betti_1(distances) == (bars[:, 1] > bars[:, 0]).sum()
 
 
-@pytest.mark.parametrize("features", [5, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 3 * CHUNK + 17])
-def test_chunks_cover_every_feature(features):
-    from selection.activations import centred_gram
+SLICE = CHUNK * CHUNKS_AT_ONCE
 
+
+@pytest.mark.parametrize(
+    "features", [5, CHUNK - 1, CHUNK, CHUNK + 1, SLICE, SLICE + 1, 2 * SLICE + CHUNK + 17]
+)
+def test_chunks_cover_every_feature(features):
     cloud = np.random.default_rng(0).normal(size=(10, features)).astype(np.float32)
-    gram = tf.function(centred_gram)(tf.constant(cloud)).numpy()
+    gram = tf.function(layer_gram)(tf.constant(cloud)).numpy()
     centred = cloud.astype(np.float64) - cloud.astype(np.float64).mean(0)
     np.testing.assert_allclose(gram, centred @ centred.T, rtol=1e-5, atol=1e-4)
 
 
 def test_a_large_common_mean_does_no_harm():
     """One float32 product of the uncentred cloud would lose all digits here."""
-    from selection.activations import centred_gram, distances_from_gram
-
     cloud = np.random.default_rng(1).normal(size=(40, 30000)).astype(np.float32)
     far = cloud + np.float32(1000.0)
     layer = tiny_network().layers[0]
     exact = cdist(far.astype(np.float64), far.astype(np.float64))
-    found = distances_from_gram(tf.function(centred_gram)(tf.constant(far)).numpy(), layer)
+    found = distances_from_gram(tf.function(layer_gram)(tf.constant(far)).numpy(), layer)
     np.testing.assert_allclose(found, exact, rtol=1e-6, atol=1e-6)
     assert betti_1(found) == betti_1(exact)
     naive = far @ far.T
@@ -96,12 +99,13 @@ def test_paper_batch_norm_is_pooled_by_mini_batches():
 
 def test_no_gradient_op_in_the_selection_graph():
     network = tiny_network()
-    spec = tf.TensorSpec([16, 32, 32, 3], tf.float32)
-    graph = gram_function(network, 8).get_concrete_function(spec).graph
+    one_pass = GramPass(network, network.layers, 8)
+    spec = tf.TensorSpec([16, 32, 32, 3], tf.uint8)
+    graph = one_pass.compiled.get_concrete_function(spec).graph
     names = {op.type for op in graph.get_operations()}
     for function in graph.as_graph_def().library.function:
         names |= {node.op for node in function.node_def}
-    assert "Conv2D" in names and "MatMul" in names
+    assert "Conv2D" in names and "BatchMatMulV2" in names
     assert not {name for name in names if "Backprop" in name or "Grad" in name}
 
 

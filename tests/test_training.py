@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from memory_utils import estimate_memory
 from models.errors import RunError
 from models.network import build_network
 from models.registry import BACKBONES
 from tests.helpers import random_pixels, snapshot, tiny_network, whole
+from train.augment import compiled_stages
+from train.config import parse_args
+from train.evaluation import FASTEST, evaluation_batch_size
 from train.loop import Trainer
 from train.optimizer import Schedule, apply_gradients, keras_sgdw, momentum_slots, sgdw
+from train.run import Run, load_data
 
 
 def _batches(count: int = 3, size: int = 4, pixels: int = 32):
@@ -133,12 +141,50 @@ def test_evaluation_counts_exactly():
     assert trainer.evaluate(batches) == correct / 11
 
 
-def test_one_trace_serves_all_batch_sizes():
+def test_nothing_is_traced_after_the_first_epoch(tmp_path):
+    """A real run; the last batches of both data sets are smaller than the others."""
+    flags = ["--model_name", "digitnet", "--dataset_name", "digits", "--rho", "0.3"]
+    flags += ["--eval_batch_size", "16", "--output_dir", str(tmp_path)]
+
+    def traces(epochs: int) -> tuple:
+        config = parse_args([*flags, "--num_epochs", str(epochs)])
+        data = load_data(config)
+        assert len(data.train) % config.batch_size and len(data.test) % config.eval_batch_size
+        job = Run(config, data, 0.0)
+        job.story()
+        assert len(job.metrics) == epochs
+        functions = (job.stage.trainer._step, job.stage.trainer._count_correct)
+        # The augmentation's functions serve all runs of a process.
+        return [
+            [one.experimental_get_tracing_count() for one in group]
+            for group in (functions, compiled_stages())
+        ]
+
+    once, twice = traces(1), traces(2)
+    assert once[0] == twice[0] == [1, 1]
+    assert once[1] == twice[1]
+
+
+@pytest.mark.parametrize("train_batch", [1, 6, 8, 100])
+def test_evaluation_takes_no_more_memory_than_its_limit(train_batch):
     network = tiny_network()
-    variables = list(network.head.variables)
-    trainer = Trainer(network, whole(network, variables), Schedule(0.01, 0.0, 10))
-    trainer.train_epoch([*_batches(2), *_batches(1, size=3)], _ignore)
-    assert trainer._step.experimental_get_tracing_count() == 1
+
+    def needs(size: int) -> float:
+        return estimate_memory(network, (), size).total
+
+    assert evaluation_batch_size(network, train_batch, math.inf) == max(FASTEST, train_batch)
+    # What training takes is at least inference at its batch size: never fewer at a time.
+    assert evaluation_batch_size(network, train_batch, needs(train_batch)) >= train_batch
+    for limit in np.linspace(needs(1), needs(2 * FASTEST), 17):
+        size = evaluation_batch_size(network, train_batch, limit)
+        assert needs(size) <= limit
+        assert size == max(FASTEST, train_batch) or needs(2 * size + 1) > limit
+    assert evaluation_batch_size(network, train_batch, 0.0) == 1
+
+
+def test_batch_statistics_keep_the_evaluation_batch_of_the_authors():
+    network = replace(tiny_network(), batch_statistics=True)
+    assert evaluation_batch_size(network, 8, 0.0) == evaluation_batch_size(network, 8, 1e9) == 16
 
 
 def test_a_trainer_goes_on_where_another_stopped():

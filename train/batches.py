@@ -2,8 +2,8 @@
 
 Batches are made one at a time by a worker thread, at most `AHEAD` before they are asked for, and
 not by tf.data: a tf.data pipeline per epoch was no faster here, but took 130 ms to build and to
-trace each time. Nothing grows with the number of epochs, and the few buffers are always as many, so
-that the allocator's peak stays comparable between runs.
+trace each time. No tensor outlives its epoch, and the few buffers are always as many, so that the
+allocator's peak stays comparable between runs.
 """
 
 from __future__ import annotations
@@ -18,10 +18,15 @@ import numpy as np
 import tensorflow as tf
 
 from models.errors import UserError
+from train.augment import transform_images
 from train.image_store import ImageSet
 
 Batch = tuple[tf.Tensor, tf.Tensor]
-AHEAD = 2
+AHEAD = 1  # a step takes many times as long as a batch, and each one waiting is memory
+# What that is in batches of float32 images: those ahead, the one being made and, in training, as
+# much again twice for its rotation.
+EVALUATION_WAITING_BATCHES = AHEAD + 1
+WAITING_BATCHES = AHEAD + 3
 
 
 def pooled_samples(image_set: ImageSet, count: int, seed: Optional[int] = None) -> np.ndarray:
@@ -72,10 +77,9 @@ def epoch_batches(
 
     def make(batch: int) -> Batch:
         chosen = order[batch * batch_size : (batch + 1) * batch_size]
-        images = tf.cast(image_set.images.take(chosen), tf.float32)
-        if flip or rotation:
-            state = np.random.SeedSequence([seed, epoch, batch]).generate_state(2)
-            images = transform_images(images, *_draw(len(chosen), state, flip, rotation))
+        state = np.random.SeedSequence([seed, epoch, batch]).generate_state(2)
+        drawn = _draw(len(chosen), state, flip, rotation)
+        images = transform_images(image_set.images.take(chosen), *drawn)
         return images, tf.constant(image_set.labels[chosen])
 
     return _made_ahead(make, math.ceil(len(image_set) / batch_size))
@@ -94,33 +98,6 @@ def eval_batches(image_set: ImageSet, batch_size: int) -> Iterator[Batch]:
         return images, tf.constant(image_set.labels[chosen])
 
     return _made_ahead(make, math.ceil(len(image_set) / batch_size))
-
-
-def transform_images(images: tf.Tensor, mirrored: np.ndarray, angles: np.ndarray) -> tf.Tensor:
-    """Mirror left to right where `mirrored`, then rotate by `angles` about the centre.
-
-    Images float32 [b, S, S, 3], `mirrored` bool [b], `angles` float [b] in radians, positive
-    counter-clockwise. Bilinear, with the image reflected at its borders, as
-    tf.keras.layers.RandomRotation does by default; angle 0 changes nothing.
-    """
-    height, width = images.shape[1:3]
-    sign = np.where(mirrored, -1.0, 1.0)
-    cos, sin = np.cos(angles), np.sin(angles)
-    # Maps each pixel of the result to where it comes from, hence mirroring is the outer step.
-    across = np.stack([sign * cos, -sign * sin], axis=1)
-    down = np.stack([sin, cos], axis=1)
-    centre = np.array([(width - 1) / 2, (height - 1) / 2])
-    matrices = np.zeros((len(angles), 8), np.float32)
-    matrices[:, 0:2], matrices[:, 2] = across, centre[0] - across @ centre
-    matrices[:, 3:5], matrices[:, 5] = down, centre[1] - down @ centre
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=images,
-        transforms=matrices,
-        output_shape=[height, width],
-        fill_value=0.0,
-        interpolation="BILINEAR",
-        fill_mode="REFLECT",
-    )
 
 
 def _draw(

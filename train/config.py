@@ -12,6 +12,7 @@ from models.errors import UserError
 from models.registry import BACKBONES
 from selection.registry import TRAIN_TYPES, train_type_named
 from train import hyperparameters as paper
+from train.budget_flags import check_budget_flags
 from train.datasets import resolve_dataset_name
 
 
@@ -45,16 +46,27 @@ class RunConfig:
     train_type: str = _flag(
         "act_norm_betti_train", "how the layers to train are chosen: " + ", ".join(TRAIN_TYPES)
     )
-    rho: float = _flag(
-        paper.RHO,
-        "share of the layers to train, 0 to 1 (elastic_training: of full training's step time)",
+    rho: Optional[float] = _flag(
+        None,
+        "share of the layers to train, 0 to 1 (elastic_training: of full training's step time; "
+        f"auto: {paper.RHO}, or what --memory_budget allows)",
+        _or_auto(float),
+    )
+    memory_budget: Optional[float] = _flag(
+        None,
+        "MB (1e6 bytes) that the run may take, in place of --rho: layers are taken by score "
+        "while the estimate fits, then channels of the next one",
         float,
     )
     rho_ch: float = _flag(
         1.0, "share of the output channels to train in each selected layer, above 0 to 1", float
     )
     batch_size: int = _flag(paper.BATCH_SIZE, "training mini-batch", int)
-    eval_batch_size: int = _flag(paper.EVALUATION_BATCH_SIZE, "evaluation mini-batch", int)
+    eval_batch_size: Optional[int] = _flag(
+        None,
+        "evaluation mini-batch (auto: 16, fewer where training takes less memory than that would)",
+        _or_auto(int),
+    )
     input_size: Optional[int] = _flag(
         None, "image side in pixels (auto: 224, digitnet 32)", _or_auto(int)
     )
@@ -106,6 +118,17 @@ class RunConfig:
         "Betti numbers of one pooled cloud, or (authors' code) summed over 4 mini-batches",
         choices=("pool", "sum"),
     )
+    selection_mode: str = _flag(
+        "auto",
+        "Betti numbers in one forward pass, or (lean) in inference's memory, in many of them "
+        "(auto: fast, unless that does not fit --memory_budget)",
+        choices=("auto", "fast", "lean"),
+    )
+    frozen: str = _flag(
+        "lean",
+        "frozen layers keep next to nothing for the backward pass, or (stock) as TensorFlow does",
+        choices=("lean", "stock"),
+    )
     fisher: str = _flag(
         "mean",
         "Fisher information as in the authors' code or as in TinyTrain",
@@ -135,6 +158,9 @@ class RunConfig:
         None, "train the layers of this selection.json instead of selecting"
     )
     select_only: bool = _switch("stop after the selection and print why each layer was selected")
+    plan: bool = _switch(
+        "stop after the selection and print layers, memory and step time for rho 0.05 to 1.0"
+    )
     memory_accounting: str = _flag(
         "estimate", "the memory figure printed first", choices=("estimate", "paper")
     )
@@ -154,7 +180,11 @@ class RunConfig:
     )
 
     def resolved(self) -> RunConfig:
-        """Validated, with every ``auto`` but ``run_name`` replaced by its value.
+        """Validated, with every ``auto`` replaced that can be without the network.
+
+        An automatic ``run_name`` is numbered when its folder is made, ``eval_batch_size`` depends
+        on what is selected, and with a memory budget ``selection_mode`` on what fits. ``rho``
+        stays None where a budget stands in its place.
 
         Raises:
             UserError: a value is out of its range.
@@ -170,6 +200,11 @@ class RunConfig:
             raise UserError(f"--rho_ch works with Betti numbers only, not with {train_type.name}")
         if config.select_at_epoch and train_type.plan != "once":
             raise UserError(f"--select_at_epoch does not go with {train_type.name}")
+        check_budget_flags(config, train_type)
+        if config.memory_budget is None:
+            mode = "fast" if config.selection_mode == "auto" else config.selection_mode
+            rho = paper.RHO if config.rho is None else config.rho
+            config = replace(config, rho=rho, selection_mode=mode)
         backbone = BACKBONES[config.model_name]
         default = {
             "input_size": backbone.input_size,
@@ -190,23 +225,25 @@ class RunConfig:
             if value is not None and not (low <= value <= high and math.isfinite(value)):
                 limits = f"between {low} and {high}" if high < math.inf else f"at least {low}"
                 raise UserError(f"--{name} {value} is out of range: it must be {limits}")
-        for name in ("learning_rate", "rho_ch"):
+        for name in ("learning_rate", "rho_ch", "memory_budget"):
             if getattr(self, name) == 0:
                 raise UserError(f"--{name} must be above 0")
         if self.run_name is not None and (
             self.run_name in ("", ".", "..") or "/" in self.run_name or "\\" in self.run_name
         ):
             raise UserError(f"--run_name {self.run_name!r} must be a plain folder name")
-        if self.selection_file is not None and self.select_only:
-            raise UserError("--select_only has nothing to select when --selection_file is given")
+        for name in ("select_only", "plan"):
+            if self.selection_file is not None and getattr(self, name):
+                raise UserError(f"--{name} has nothing to select when --selection_file is given")
 
     def default_run_name(self) -> str:
         """The settings that tell one run of a comparison from another."""
         channels = "" if self.rho_ch == 1 else f"-ch{self.rho_ch:g}"
+        size = f"budget{self.memory_budget:g}" if self.rho is None else f"rho{self.rho:g}"
         return (
             (
                 f"{self.model_name}-{self.dataset_name}-{self.train_type}"
-                f"-rho{self.rho:g}{channels}-seed{self.seed}"
+                f"-{size}{channels}-seed{self.seed}"
             )
             .replace("/", "_")
             .replace(":", "_")
@@ -220,6 +257,7 @@ class RunConfig:
 _RANGES = (
     ("rho", 0, 1),
     ("rho_ch", 0, 1),
+    ("memory_budget", 0, math.inf),
     ("selection_seed", 0, 2**31 - 1),
     ("select_at_epoch", 0, math.inf),
     ("interval", 1, math.inf),

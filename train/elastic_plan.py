@@ -57,13 +57,18 @@ class ElasticPlan(Plan):
             self.job.schedule,
             first_step=stage.trainer.steps_taken,
             momentum=stage.trainer.momentum(),
+            frozen=self.job.config.frozen,
         )
         return self._timed(Stage(self.job.network, selection, trainer))
 
     def _timed(self, stage: Stage) -> Stage:
         """The stage with measured step times among the figures of its selection."""
         times = measure_step_times(
-            self.job.network, stage.trainer.trained, self.job.schedule, self._batch()
+            self.job.network,
+            stage.trainer.trained,
+            self.job.schedule,
+            self._batch(),
+            frozen=self.job.config.frozen,
         )
         figures = {**stage.selection.figures, **times}
         return replace(stage, selection=replace(stage.selection, figures=figures))

@@ -103,13 +103,15 @@ class Trainer:
                 added = tape.gradient(more, self.variables, unconnected_gradients="zero")
                 loss += more
                 gradients = [one + other for one, other in zip(gradients, added)]
-            apply_gradients(self.optimizer, gradients, self.variables)
+            # Not before: the decay of every variable would be computed, and wait, from the start.
+            with tf.control_dependencies(gradients):
+                apply_gradients(self.optimizer, gradients, self.variables)
             self._parts.write_back()
             return loss, _count_correct(logits, labels)
 
         @tf.function(input_signature=signature, autograph=False)
         def count_correct(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-            return _count_correct(model(images, training=False), labels)
+            return _count_correct(gradients_of.logits(images), labels)
 
         self._step = step
         self._count_correct = count_correct

@@ -77,7 +77,13 @@ class Plan:
         """A stage that trains ``selection`` of the original network."""
         network = self.job.network
         trained = selection.trained(network.layers)
-        trainer = Trainer(network, trained, self.job.schedule, first_step=first_step)
+        trainer = Trainer(
+            network,
+            trained,
+            self.job.schedule,
+            first_step=first_step,
+            frozen=self.job.config.frozen,
+        )
         return Stage(network, selection, trainer)
 
 

@@ -67,6 +67,7 @@ class PrunePlan(Plan):
             selection.trained(job.network.layers),
             job.schedule,
             penalty=self._penalty(job.network),
+            frozen=job.config.frozen,
         )
         return self._stage(job.network, selection, trainer)
 
@@ -92,6 +93,7 @@ class PrunePlan(Plan):
             first_step=stage.trainer.steps_taken,
             momentum=shrunk.carry(stage.trainer.momentum()),
             penalty=self._penalty(shrunk.network),
+            frozen=self.job.config.frozen,
         )
         del cut, shrunk
         gc.collect()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Optional
 
 from selection.record import LayerChoice, Selection
+from train.budget import budget_lines
 from train.result import RunResult
 
 FROZEN_HEAD_WARNING = """\
@@ -107,6 +108,9 @@ def result_summary(result: RunResult, accounting: str) -> str:
         f"trained parameters: {result.trained_parameters:,} of {result.total_parameters:,} "
         f"({percent(result.trained_share)})"
     )
+    # Of a run that only selects, it would say next to nothing.
+    if result.budget is not None and result.best_test_accuracy is not None:
+        lines.append(budget_lines(result.budget))
     lines.append(memory_table(result.memory, accounting))
     lines.append(
         "(paper: Table 3's accounting as printed, which counts the batch twice, frozen weights as "
@@ -119,9 +123,10 @@ def result_summary(result: RunResult, accounting: str) -> str:
 def memory_table(memory: dict, first: str) -> str:
     """The memory figures side by side, in MB of 1e6 bytes, ``first`` leading."""
     order = sorted(memory, key=lambda figure: figure != first)
-    lines = [f"{'peak memory, MB':<20}{'selection':>12}{'training':>12}"]
+    phases = ("selection", "training", "evaluation")
+    lines = [f"{'peak memory, MB':<20}" + "".join(f"{phase:>12}" for phase in phases)]
     for figure in order:
-        cells = (memory[figure].get(phase) for phase in ("selection", "training"))
+        cells = (memory[figure].get(phase) for phase in phases)
         text = "".join(f"{'-' if cell is None else f'{cell:.2f}':>12}" for cell in cells)
         lines.append(f"{figure:<20}{text}")
     return "\n".join(lines)

@@ -5,13 +5,23 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from memory_utils import PhaseMeter, memory_report, paper_notes
 from models.network import Network
 from selection.record import Selection
 from selection.registry import train_type_named
+from train.batches import WAITING_BATCHES
+from train.budget import budget_result, inference_memory
 from train.config import RunConfig
+
+
+class Meters(NamedTuple):
+    """What each phase of a run took."""
+
+    selection: PhaseMeter
+    training: PhaseMeter
+    evaluation: PhaseMeter
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,11 @@ class RunResult:
         seconds_per_epoch: median over epochs, evaluation not included.
         trained_parameters, total_parameters, trained_share: of the trainable parameters; in total
             those of the network as it was built, before pruning.
-        memory: ``{figure: {"selection", "training"}}`` in MB of 1e6 bytes (``memory_utils.py``).
+        eval_batch_size: images per mini-batch of the evaluation; None if that was ``auto`` and
+            nothing was evaluated.
+        memory: ``{figure: {"selection", "training", "evaluation"}}`` in MB of 1e6 bytes
+            (``memory_utils.py``); None for a phase that did not take place.
+        budget: the measured peak against ``--memory_budget`` (``train/budget.py``); None without.
         cpu_utilisation: percent of all logical CPUs, per phase.
         wall_seconds: the whole run, from the parsed flags on.
         figures: what the train type reports beside that.
@@ -64,7 +78,9 @@ class RunResult:
     trained_parameters: int
     total_parameters: int
     trained_share: float
+    eval_batch_size: Optional[int]
     memory: dict
+    budget: Optional[dict]
     cpu_utilisation: dict
     wall_seconds: float
     error: Optional[str]
@@ -78,7 +94,7 @@ def make_result(
     selection: Optional[Selection],
     past_selections: Sequence[Selection],
     metrics: Sequence[dict],
-    meters: tuple[PhaseMeter, PhaseMeter],
+    meters: Meters,
     ending: Ending,
 ) -> RunResult:
     """The result of what was measured until now; see :class:`RunResult`.
@@ -88,7 +104,6 @@ def make_result(
         selection: the latest, which belongs to it; None if there was none yet.
         past_selections: the ones before that.
         metrics: the lines of ``metrics.jsonl``.
-        meters: of selection and training.
     """
     selections = [*past_selections, selection] if selection else []
     trained = selection.trained(network.layers) if selection else []
@@ -113,19 +128,50 @@ def make_result(
         trained_parameters=trained_parameters,
         total_parameters=ending.built_parameters,
         trained_share=trained_parameters / ending.built_parameters,
-        memory=memory_report(
+        eval_batch_size=config.eval_batch_size,
+        memory=_with_evaluation(
+            memory_report(
+                network,
+                trained,
+                config.batch_size,
+                _images_per_pass(selection),
+                train_type_named(selection.train_type).cost if selected_here else "none",
+                meters.selection,
+                meters.training,
+                frozen=config.frozen,
+                waiting_batches=WAITING_BATCHES,
+            ),
             network,
-            trained,
-            config.batch_size,
-            selection.samples if selection else 0,
-            train_type_named(selection.train_type).cost if selected_here else "none",
-            *meters,
+            config,
+            meters.evaluation if tested else None,
         ),
-        cpu_utilisation={
-            phase: meter.cpu_percent for phase, meter in zip(("selection", "training"), meters)
-        },
+        budget=budget_result(config.memory_budget, meters._asdict()),
+        cpu_utilisation={phase: meter.cpu_percent for phase, meter in meters._asdict().items()},
         wall_seconds=ending.wall_seconds,
         error=ending.error,
         figures=selection.figures if selection else {},
         notes=paper_notes(),
     )
+
+
+def _images_per_pass(selection: Optional[Selection]) -> int:
+    return selection.figures.get("images_per_pass", selection.samples) if selection else 0
+
+
+def _with_evaluation(
+    memory: dict, network: Network, config: RunConfig, meter: Optional[PhaseMeter]
+) -> dict:
+    """``memory`` with the column of the evaluation, which Table 3 of the paper does not count."""
+    column = {}
+    if meter is not None:
+        column = {
+            "estimate": inference_memory(network, config.eval_batch_size, config.frozen),
+            "measured_allocator": meter.allocator_peak,
+            "measured_rss": meter.rss_peak,
+        }
+    rounded = {
+        figure: None if value is None else round(value, 2) for figure, value in column.items()
+    }
+    return {
+        figure: {**phases, "evaluation": rounded.get(figure)} for figure, phases in memory.items()
+    }

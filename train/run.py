@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import time
+from dataclasses import replace
 from typing import Optional
 
 import tensorflow as tf
@@ -15,18 +16,21 @@ from models.network import Network, build_network
 from models.registry import BACKBONES
 from models.weights import save_network
 from selection.record import Selection, load_selection
-from selection.registry import train_type_named
+from selection.registry import SelectionRequest, train_type_named
 from train import report
 from train.batches import epoch_batches, eval_batches
+from train.budget import check_budget, training_memory
 from train.config import RunConfig
 from train.datasets import DataBundle, load_dataset
+from train.evaluation import evaluation_batch_size
 from train.loop import EpochResult
 from train.optimizer import Schedule
+from train.plan_table import plan_json, plan_rows, plan_text
 from train.plans import Job, Plan, Stage, plan_for
 from train.plot import plot_selection
 from train.progress import batch_bar, step_bar
 from train.records import RunDirectory, check_output_dir
-from train.result import Ending, RunResult, make_result
+from train.result import Ending, Meters, RunResult, make_result
 from train.select import selection_request, stability
 
 
@@ -100,6 +104,7 @@ class Run:
             config.bn_mode,
             config.seed,
         )
+        self.config = config = check_budget(config, self.network)
         self.given: Optional[Selection] = None
         if config.selection_file is not None:
             self.given = load_selection(config.selection_file, self.network.layers)
@@ -113,6 +118,7 @@ class Run:
         self.metrics: list[dict] = []
         self.selection_meter = PhaseMeter()
         self.training_meter = PhaseMeter()
+        self.evaluation_meter = PhaseMeter()
         self._cache: dict = {}
         self.directory = RunDirectory.create(config)
         self.directory.write_config(config)
@@ -129,9 +135,12 @@ class Run:
         config = self.config
         if config.stability:
             print(report.stability_lines(stability(config, self.network, self.data)), flush=True)
-        if config.select_only:
+        if config.select_only or config.plan:
             self._record_selection(self._select(self.network))
-            print(report.selection_table(self.selection), flush=True)
+            if config.select_only:
+                print(report.selection_table(self.selection), flush=True)
+            if config.plan:
+                self._print_plan()
         else:
             job = Job(config, self.network, self.data, self.schedule, self._select)
             plan = plan_for(job, self.given)
@@ -140,22 +149,35 @@ class Run:
                 print(plan.note(), flush=True)
             self._train(plan)
 
+    def _print_plan(self) -> None:
+        entry = train_type_named(self.config.train_type)
+        request = self._request(self.network)
+        rows = plan_rows(
+            self.config,
+            self.network,
+            self.selection,
+            lambda rho: entry.select(replace(request, rho=rho)),
+        )
+        self.directory.write_json("plan.json", plan_json(rows))
+        print(plan_text(self.config, rows, self.selection), flush=True)
+
     def _select(self, network: Network) -> Selection:
         """Choose layers of ``network`` in its present state, measured."""
-        config = self.config
-        request = selection_request(config, network, self.data, config.selection_seed, self._cache)
+        request = self._request(network)
         with self.selection_meter:
-            selection = train_type_named(config.train_type).select(request)
+            selection = train_type_named(self.config.train_type).select(request)
         gc.collect()  # its graphs are reference cycles, and would count as training's memory
         return selection
+
+    def _request(self, network: Network) -> SelectionRequest:
+        config = self.config
+        return selection_request(config, network, self.data, config.selection_seed, self._cache)
 
     def _record_selection(self, selection: Selection) -> None:
         if self.selection is not None:
             self.past_selections.append(self.selection)
         self.selection = selection
         self.directory.add_selection(selection, epoch=len(self.metrics) + 1)
-        title = f"{self.network.backbone.title} on {self.data.name}: {selection.train_type}"
-        self.directory.replace("selection.png", lambda path: plot_selection(selection, title, path))
         print(report.selection_summary(selection), flush=True)
         if selection.num_selected and not selection.layers[-1].selected:
             print(report.FROZEN_HEAD_WARNING, flush=True)
@@ -171,8 +193,9 @@ class Run:
 
     def _train(self, plan: Plan) -> None:
         """Retrain what the plan says, or only evaluate if nothing is to be trained."""
-        config = self.config
         self._enter(plan.first_stage())
+        self._settle_evaluation_batch()
+        config = self.config
         if not self.stage.trainer.trained or not config.num_epochs or config.max_steps == 0:
             self._record(0, EpochResult.nothing(), self._evaluate(0))
             return
@@ -204,10 +227,24 @@ class Run:
         with self.training_meter, step_bar(title, self.steps_per_epoch) as on_step:
             return self.stage.trainer.train_epoch(batches, on_step, config.max_steps)
 
+    def _settle_evaluation_batch(self) -> None:
+        """Replace ``--eval_batch_size auto``, for the whole run, by what fits training's memory."""
+        if self.config.eval_batch_size is not None:
+            return
+        train_batch = self.config.batch_size
+        parts, frozen = self.stage.trainer.trained, self.config.frozen
+        limit = training_memory(self.network, parts, train_batch, frozen)
+        if self.config.memory_budget is not None:
+            limit = max(limit, self.config.memory_budget)
+        size = evaluation_batch_size(self.network, train_batch, limit, frozen, parts)
+        self.config = replace(self.config, eval_batch_size=size)
+        self.directory.write_config(self.config)
+
     def _evaluate(self, epoch: int) -> float:
         size = self.config.eval_batch_size
         batches = eval_batches(self.data.test, size)
-        with batch_bar(f"test {epoch}", math.ceil(len(self.data.test) / size)) as on_batch:
+        bar = batch_bar(f"test {epoch}", math.ceil(len(self.data.test) / size))
+        with self.evaluation_meter, bar as on_batch:
             return self.stage.trainer.evaluate(batches, on_batch)
 
     def _record(self, epoch: int, result: EpochResult, test_accuracy: Optional[float]) -> None:
@@ -240,15 +277,24 @@ class Run:
             model = self.stage.network.model
             self.directory.replace("weights.h5", lambda path: save_network(model, str(path)))
 
+    def _draw_selection(self) -> None:
+        """Only at the end: importing matplotlib and drawing take longer than many first steps."""
+        title = f"{self.network.backbone.title} on {self.data.name}: {self.selection.train_type}"
+        self.directory.replace(
+            "selection.png", lambda path: plot_selection(self.selection, title, path)
+        )
+
     def finish(self, status: str, error: Optional[str] = None) -> RunResult:
         """Write and print the result of what was measured so far."""
+        if self.selection is not None:
+            self._draw_selection()
         result = make_result(
             self.config,
             self.network,
             self.selection,
             self.past_selections,
             self.metrics,
-            (self.selection_meter, self.training_meter),
+            Meters(self.selection_meter, self.training_meter, self.evaluation_meter),
             Ending(
                 status,
                 error,

@@ -9,6 +9,7 @@ from selection.record import Selection
 from selection.registry import SelectionRequest, train_type_named
 from selection.stability import mean_overlap
 from train.batches import pooled_labels, pooled_samples
+from train.budget import memory_budget
 from train.config import RunConfig
 from train.datasets import DataBundle
 from train.hyperparameters import selection_batch_size
@@ -46,11 +47,13 @@ def selection_request(
         settings={
             "rho_ch": config.rho_ch,
             "aggregation": config.aggregation,
+            "selection_mode": config.selection_mode,
             "fisher": config.fisher,
             "profile": config.profile,
             "profile_file": config.profile_file,
             "cache": {} if cache is None else cache,
         },
+        budget=memory_budget(config, network),
     )
 
 

@@ -27,6 +27,8 @@ def measure_step_times(
     schedule: Schedule,
     batch: Batch,
     repeats: int = REPEATS,
+    *,
+    frozen: str = "lean",
 ) -> dict[str, float]:
     """Time real training steps on ``batch``, of ``trained`` and of everything, in turns.
 
@@ -37,6 +39,7 @@ def measure_step_times(
     Args:
         batch: images ``[batch, size, size, 3]`` float32 in [0, 255], labels ``[batch]`` int64.
         repeats: timed steps of each, after those that warm up.
+        frozen: how gradients are computed; see ``Trainer``.
 
     Returns:
         ``selected_seconds`` and ``full_seconds``, medians per step, and ``measured_time_ratio``,
@@ -50,7 +53,9 @@ def measure_step_times(
     ]
     with _restored(network):
         still = replace(schedule, learning_rate=0.0)
-        trainers = [Trainer(network, parts, still) for parts in (trained, everything)]
+        trainers = [
+            Trainer(network, parts, still, frozen=frozen) for parts in (trained, everything)
+        ]
         selected, full = _median_seconds(trainers, batch, repeats)
     del trainers
     gc.collect()  # their compiled steps are reference cycles

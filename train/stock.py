@@ -33,3 +33,7 @@ class StockGradients:
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
             loss = tf.reduce_mean(losses)
         return loss, logits, tape.gradient(loss, self._leaves)
+
+    def logits(self, images: tf.Tensor) -> tf.Tensor:
+        """As ``LeanGradients.logits``."""
+        return self._model(images, training=False)

@@ -24,9 +24,9 @@ class LeanGradients:
     """Gradients of the mean cross-entropy, equal to TensorFlow's own up to rounding.
 
     What a unit keeps for the backward pass is what its gradients take: nothing before the first
-    trained layer, one bit per element for ReLU, the input of a trained kernel. Everything is
-    computed in one order, that of the graph and then back, because TensorFlow, left alone, starts
-    whatever it can and keeps the results.
+    trained layer, one bit per element for ReLU, the input of a trained kernel. The backward pass
+    goes from unit to unit, because TensorFlow, left alone, starts whatever it can and keeps the
+    results.
     """
 
     def __init__(self, model: tf.keras.Model, parts: Parts) -> None:
@@ -58,6 +58,14 @@ class LeanGradients:
             logits,
             [found.get(leaf.ref()) for leaf in self._parts.leaves],
         )
+
+    def logits(self, images: tf.Tensor) -> tf.Tensor:
+        """Logits ``[batch, classes]`` with dropout off, nothing kept."""
+        values = {id(self._model.inputs[0]): images}
+        for unit in self._units:
+            inputs = [values[id(tensor)] for tensor in unit.inputs]
+            values[id(unit.output)] = self._compute(unit, inputs, training=False)
+        return values[id(self._model.outputs[0])]
 
     def _run(
         self, units: Sequence[Unit], values: dict[int, tf.Tensor], crossed: dict[int, bool]
@@ -95,7 +103,7 @@ class LeanGradients:
                     staying.add(id(unit.inputs[0]))
         return staying
 
-    def _compute(self, unit: Unit, inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+    def _compute(self, unit: Unit, inputs: Sequence[tf.Tensor], training: bool = True) -> tf.Tensor:
         """The output of a unit that nothing has to be carried back through, now or ever."""
         if isinstance(unit, LinearUnit):
             return unit.linear.plain(*inputs)
@@ -104,16 +112,16 @@ class LeanGradients:
             previous = None
             for one in unit.units:
                 again = [values[id(tensor)] for tensor in one.inputs]
-                values[id(one.output)] = previous = self._compute(one, again)
+                values[id(one.output)] = previous = self._compute(one, again, training)
             return previous
-        return self._call(unit)(*inputs)
+        return self._call(unit, training)(*inputs)
 
-    def _call(self, unit: Unit) -> Callable[..., tf.Tensor]:
+    def _call(self, unit: Unit, training: bool = True) -> Callable[..., tf.Tensor]:
         (layer,) = unit.layers
 
         def call(*inputs: tf.Tensor) -> tf.Tensor:
             values = {id(tensor): value for tensor, value in zip(unit.inputs, inputs)}
-            return call_layer(layer, values, self._overrides, training=True)
+            return call_layer(layer, values, self._overrides, training=training)
 
         return call
 

@@ -15,7 +15,7 @@ from typing import Optional
 import tensorflow as tf
 
 from models.batch_norm import FixedBatchNormalization
-from train.lean.bits import KeptOutput, passing
+from train.lean.bits import KeptOutput, Winners, passes, passing
 from train.lean.order import after
 from train.lean.products import Product, shape_like
 from train.parts import Part, Parts
@@ -26,12 +26,13 @@ Pullback = Callable[[tf.Tensor, Gradients], list[Optional[tf.Tensor]]]
 
 @dataclass(frozen=True, eq=False)
 class Linear:
-    """``relu(norm(product(x) + bias))``; the last three may be missing.
+    """``pool(relu(norm(product(x) + bias)))``; all but the product may be missing.
 
     Attributes:
         norm: batch norm by fixed statistics.
         rectified: whether there is a ReLU.
         cap: its largest value; None for no limit.
+        pooling: max pooling by windows behind the ReLU.
     """
 
     product: Product
@@ -39,17 +40,12 @@ class Linear:
     norm: Optional[FixedBatchNormalization] = None
     rectified: bool = False
     cap: Optional[float] = None
-
-    @property
-    def variables(self) -> list[tf.Variable]:
-        """All that could be trained."""
-        norm = () if self.norm is None else (self.norm.gamma, self.norm.beta)
-        found = (self.product.kernel, self.bias, *norm)
-        return [variable for variable in found if variable is not None]
+    pooling: Optional[tf.keras.layers.MaxPooling2D] = None
 
     def plain(self, x: tf.Tensor) -> tf.Tensor:
         """The output, nothing kept."""
-        return self._rectify(self._folded(x))
+        y = self._rectify(self._folded(x))
+        return y if self.pooling is None else self.pooling(y)
 
     def record(
         self, x: tf.Tensor, crossed: bool, parts: Parts, *, output_stays: bool = False
@@ -68,6 +64,11 @@ class Linear:
         if not self.rectified:
             return y, back
         y = self._rectify(y)
+        if self.pooling is not None:
+            # The maximum of a ReLU is the ReLU of the maximum: its bits are needed there only.
+            pooled = self.pooling(y)
+            gate = Winners(y, pooled, self.pooling.pool_size[0], passes(pooled, self.cap))
+            return after(gate.made, pooled), lambda dy, found: back(gate.times(dy), found)
         gate = KeptOutput(y, self.cap) if output_stays else passing(y, self.cap)
         return after(gate.made, y), lambda dy, found: back(gate.times(dy), found)
 

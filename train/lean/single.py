@@ -8,8 +8,9 @@ from typing import Optional
 
 import tensorflow as tf
 
+from models.fusion import by_windows, rectifier
 from models.vit_layers import ClassToken, FirstToken, PositionEmbedding
-from train.lean.bits import passing
+from train.lean.bits import Winners, passing
 from train.lean.linear import Gradients, Pullback
 from train.lean.order import after
 from train.lean.products import shape_like
@@ -42,15 +43,6 @@ def record_layer(
     return _recomputed(call, inputs, crossed, [part.leaf for part in parts.of(layer)])
 
 
-def relu_cap(layer: tf.keras.layers.Layer) -> tuple[bool, Optional[float]]:
-    """Whether ``layer`` is, or ends in, a ReLU that one bit per element will do for; its cap."""
-    if isinstance(layer, _layers.ReLU):
-        plain = not layer.negative_slope and not layer.threshold
-        return plain and layer.max_value in (None, 6), layer.max_value
-    function = getattr(layer, "activation", None)
-    return function in (tf.keras.activations.relu, tf.nn.relu), None
-
-
 def _recomputed(
     call: Call, inputs: Sequence[tf.Tensor], crossed: Sequence[bool], leaves: Sequence[tf.Variable]
 ) -> tuple[tf.Tensor, Pullback]:
@@ -73,7 +65,7 @@ def _recomputed(
 
 
 def _relu(layer, call, inputs, parts):  # noqa: ARG001
-    rectified, cap = relu_cap(layer)
+    rectified, cap = rectifier(layer)
     if not rectified:
         return None
     y = call(*inputs)
@@ -126,8 +118,38 @@ def _mean(layer, call, inputs, parts):  # noqa: ARG001
     return call(x), pullback
 
 
+def _average_pooling(layer, call, inputs, parts):  # noqa: ARG001
+    if layer.data_format != "channels_last":
+        return None
+    (x,) = inputs
+
+    def pullback(dy: tf.Tensor, found: Gradients) -> list[tf.Tensor]:  # noqa: ARG001
+        return [
+            tf.raw_ops.AvgPoolGrad(
+                orig_input_shape=shape_like(x, dy),
+                grad=dy,
+                ksize=[1, *layer.pool_size, 1],
+                strides=[1, *layer.strides, 1],
+                padding=layer.padding.upper(),
+            )
+        ]
+
+    return call(x), pullback
+
+
+def _concatenate(layer, call, inputs, parts):  # noqa: ARG001
+    if len(inputs) != len(layer.input):
+        return None
+    sizes = [tensor.shape[layer.axis] for tensor in inputs]
+    return call(*inputs), lambda dy, _: tf.split(dy, sizes, axis=layer.axis)
+
+
 def _max_pooling(layer, call, inputs, parts):  # noqa: ARG001
     (x,) = inputs
+    if by_windows(layer):
+        y = call(x)
+        winners = Winners(x, y, layer.pool_size[0])
+        return after(winners.made, y), lambda dy, _: [winners.times(dy)]
     options = {
         "ksize": [1, *layer.pool_size, 1],
         "strides": [1, *layer.strides, 1],
@@ -137,14 +159,10 @@ def _max_pooling(layer, call, inputs, parts):  # noqa: ARG001
     positions = tf.cast(argmax, tf.int32)  # within one sample: 31 bits are enough
 
     def pullback(dy: tf.Tensor, found: Gradients) -> list[tf.Tensor]:  # noqa: ARG001
-        size = x.shape[1] * x.shape[2] * x.shape[3]
-        batch = tf.shape(dy)[0]
-        flat = tf.reshape(after(dy, positions), [batch, -1])
-        flat += size * tf.range(batch)[:, None]
-        dx = tf.scatter_nd(
-            tf.reshape(flat, [-1, 1]), tf.reshape(dy, [-1]), tf.reshape(size * batch, [1])
-        )
-        return [tf.reshape(dx, shape_like(x, dy))]
+        # Of its input, the gradient operation reads the shape.
+        shape = tf.raw_ops.Empty(shape=shape_like(x, dy), dtype=x.dtype, init=False)
+        back = tf.cast(after(dy, positions), tf.int64)
+        return [tf.raw_ops.MaxPoolGradWithArgmax(input=shape, grad=dy, argmax=back, **options)]
 
     return after(positions, y), pullback
 
@@ -192,6 +210,8 @@ _RULES = (
     ((_layers.ZeroPadding2D,), _zero_padding),
     ((_layers.GlobalAveragePooling2D,), _mean),
     ((_layers.MaxPooling2D,), _max_pooling),
+    ((_layers.AveragePooling2D,), _average_pooling),
+    ((_layers.Concatenate,), _concatenate),
     ((_layers.Dropout,), _dropout),
     ((FirstToken,), _first_token),
     ((ClassToken,), _class_token),

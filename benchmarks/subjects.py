@@ -1,0 +1,104 @@
+"""What is measured: networks with random weights, batches of noise, choices of layers.
+
+Nothing is downloaded. Neither weights nor images change the amount of work; they do change which
+layers AdaBet selects.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import tensorflow as tf
+
+from memory_utils import PhaseMeter, estimate_memory
+from models.network import Network, build_network
+from models.registry import BACKBONES
+from selection.record import Trained
+from selection.registry import train_type_named
+from train.config import RunConfig
+from train.datasets import DataBundle
+from train.image_store import ImageSet, MemoryImages
+from train.loop import Trainer
+from train.optimizer import Schedule
+from train.select import selection_request
+
+BATCH_SIZE = 8
+NUM_CLASSES = 37  # Oxford-IIIT Pets, as in the paper's Table 3
+POOLED = 40  # images
+SCHEDULE = Schedule(1e-6, 5e-4, 1000)  # small: random networks diverge easily
+STEPS = 2  # of which the allocator's peak is taken: the second one has everything allocated
+
+
+def new_network(name: str) -> Network:
+    """A backbone at its own input size."""
+    backbone = BACKBONES[name]
+    return build_network(backbone, NUM_CLASSES, backbone.input_size, "none")
+
+
+def noise(count: int, size: int) -> np.ndarray:
+    """uint8 ``[count, size, size, 3]``."""
+    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
+
+
+def new_batch(network: Network, size: int = BATCH_SIZE) -> tuple[tf.Tensor, tf.Tensor]:
+    """Images float32 and labels int64, on the device."""
+    images = tf.constant(noise(size, network.backbone.input_size), tf.float32)
+    return images, tf.constant(np.arange(size) % NUM_CLASSES, tf.int64)
+
+
+def adabet_layers(name: str, rhos: list[float]) -> list[list[int]]:
+    """The indices of the layers that AdaBet selects from noise, for each rho."""
+    network = new_network(name)
+    config = RunConfig(
+        model_name=name, dataset_name="digits", batch_size=BATCH_SIZE, weights="none", rho=rhos[0]
+    ).resolved()
+    images = ImageSet(MemoryImages(noise(POOLED, config.input_size)), np.arange(POOLED))
+    names = tuple(map(str, range(NUM_CLASSES)))
+    data = DataBundle("noise", images, None, NUM_CLASSES, names, flip=False, rotation=0.0)
+    request = selection_request(config, network, data)
+    select = train_type_named(config.train_type).select
+    return [[row.index for row in select(replace(request, rho=rho)).selected] for rho in rhos]
+
+
+def two_choices(name: str, rho: float) -> dict[str, list[int]]:
+    """AdaBet's layers, and as many evenly spread from the first one (a convolution) on."""
+    (own,) = adabet_layers(name, [rho])
+    spread = np.linspace(0, len(new_network(name).layers) - 1, len(own)).round()
+    return {"AdaBet's": own, "first convolution": [int(index) for index in spread]}
+
+
+def whole_layers(network: Network, indices: list[int] | None) -> list[Trained]:
+    """All variables of these layers; of every layer for None."""
+    layers = network.layers if indices is None else [network.layers[index] for index in indices]
+    return [Trained(variable, None, layer) for layer in layers for variable in layer.variables]
+
+
+def one_step(trainer: Trainer, batch: tuple[tf.Tensor, tf.Tensor]) -> None:
+    """A step as a run takes it, the loss read back."""
+    trainer.train_epoch([batch], lambda *_: None)
+
+
+def training_peak(name: str, indices: list[int] | None, frozen: str) -> dict[str, float]:
+    """Allocator's peak of training steps and what is estimated for it, MB."""
+    network = new_network(name)
+    parts = whole_layers(network, indices)
+    trainer, batch = Trainer(network, parts, SCHEDULE, frozen=frozen), new_batch(network)
+    with PhaseMeter() as meter:
+        trainer.train_epoch([batch] * STEPS, lambda *_: None)
+    variables = [part.variable for part in parts]
+    estimate = estimate_memory(network, variables, BATCH_SIZE, frozen=frozen)
+    return {"measured": meter.allocator_peak, "estimate": estimate.total}
+
+
+def inference_peak(
+    name: str, batch_size: int = BATCH_SIZE, frozen: str = "stock"
+) -> dict[str, float]:
+    """The same of inference: of the Keras model, or as a run evaluates."""
+    network = new_network(name)
+    trainer = Trainer(network, [], SCHEDULE, frozen=frozen)
+    batch = new_batch(network, batch_size)
+    with PhaseMeter() as meter:
+        trainer.evaluate([batch] * STEPS)
+    estimate = estimate_memory(network, (), batch_size, frozen=frozen)
+    return {"measured": meter.allocator_peak, "estimate": estimate.total}
