@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from memory_utils import estimate_memory
 from models.errors import RunError
 from models.network import build_network
 from models.registry import BACKBONES
 from tests.helpers import random_pixels, snapshot, tiny_network, whole
 from train.augment import compiled_stages
+from train.budget import inference_memory
 from train.config import parse_args
 from train.evaluation import FASTEST, evaluation_batch_size
 from train.loop import Trainer
@@ -170,10 +170,9 @@ def test_evaluation_takes_no_more_memory_than_its_limit(train_batch):
     network = tiny_network()
 
     def needs(size: int) -> float:
-        return estimate_memory(network, (), size).total
+        return inference_memory(network, size, "lean")
 
     assert evaluation_batch_size(network, train_batch, math.inf) == max(FASTEST, train_batch)
-    # What training takes is at least inference at its batch size: never fewer at a time.
     assert evaluation_batch_size(network, train_batch, needs(train_batch)) >= train_batch
     for limit in np.linspace(needs(1), needs(2 * FASTEST), 17):
         size = evaluation_batch_size(network, train_batch, limit)

@@ -24,6 +24,8 @@ from train.config import RunConfig
 from train.hyperparameters import EVALUATION_BATCH_SIZE, selection_batch_size
 
 FLOAT_BYTES = 4
+# Times the estimate: the allocator rounds up, by up to a tenth where tensors are small.
+MARGIN = 1.05
 TOLERANCE = 1.10  # times the budget: what a run may take in fact, since it is kept by an estimate
 
 
@@ -72,7 +74,9 @@ def memory_budget(config: RunConfig, network: Network) -> Optional[MemoryBudget]
         return None
     return MemoryBudget(
         limit=config.memory_budget,
-        needs=lambda parts: training_memory(network, parts, config.batch_size, config.frozen),
+        needs=lambda parts: (
+            MARGIN * training_memory(network, parts, config.batch_size, config.frozen)
+        ),
     )
 
 
@@ -122,7 +126,7 @@ def _rounded_up(megabytes: float) -> str:
 
 
 def _least(config: RunConfig, network: Network, batch_size: int, mode: str) -> dict[str, float]:
-    """MB per phase of a run that trains the head alone, by what to call it."""
+    """MB per phase of a run that trains the head alone, by what to call it, margin included."""
     head = parts_of(network.head)
     needs = {"training the head alone": training_memory(network, head, batch_size, config.frozen)}
     entry = train_type_named(config.train_type)
@@ -141,7 +145,7 @@ def _least(config: RunConfig, network: Network, batch_size: int, mode: str) -> d
         needs[f"evaluation at --eval_batch_size {evaluation}"] = inference_memory(
             network, evaluation, config.frozen, head
         )
-    return needs
+    return {what: MARGIN * megabytes for what, megabytes in needs.items()}
 
 
 def budget_result(limit: Optional[float], meters: Mapping[str, PhaseMeter]) -> Optional[dict]:

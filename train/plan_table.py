@@ -19,7 +19,7 @@ from selection.knapsack import backward_time
 from selection.record import Selection, Trained
 from selection.registry import train_type_named
 from selection.tensor_timing import Profile, tensor_profile
-from train.budget import training_memory
+from train.budget import MARGIN, training_memory
 from train.config import RunConfig
 
 RHOS = (0.05, *(tenth / 10 for tenth in range(1, 11)))
@@ -174,7 +174,7 @@ def plan_text(config: RunConfig, rows: Sequence[PlanRow], selection: Selection) 
     for row in rows:
         mark = ""
         if row.rho is not None and config.memory_budget is not None:
-            within = getattr(row, config.frozen) <= config.memory_budget
+            within = MARGIN * getattr(row, config.frozen) <= config.memory_budget
             mark = "  fits" if within else "  does not fit"
         lines.append(
             f"{'budget' if row.rho is None else f'{row.rho:g}':>6}  {row.layers:>6}  "

@@ -9,7 +9,7 @@ from typing import NamedTuple, Optional
 
 from memory_utils import PhaseMeter, memory_report, paper_notes
 from models.network import Network
-from selection.record import Selection
+from selection.record import Selection, Trained
 from selection.registry import train_type_named
 from train.batches import WAITING_BATCHES
 from train.budget import budget_result, inference_memory
@@ -142,6 +142,7 @@ def make_result(
                 waiting_batches=WAITING_BATCHES,
             ),
             network,
+            trained,
             config,
             meters.evaluation if tested else None,
         ),
@@ -159,13 +160,17 @@ def _images_per_pass(selection: Optional[Selection]) -> int:
 
 
 def _with_evaluation(
-    memory: dict, network: Network, config: RunConfig, meter: Optional[PhaseMeter]
+    memory: dict,
+    network: Network,
+    trained: Sequence[Trained],
+    config: RunConfig,
+    meter: Optional[PhaseMeter],
 ) -> dict:
     """``memory`` with the column of the evaluation, which Table 3 of the paper does not count."""
     column = {}
     if meter is not None:
         column = {
-            "estimate": inference_memory(network, config.eval_batch_size, config.frozen),
+            "estimate": inference_memory(network, config.eval_batch_size, config.frozen, trained),
             "measured_allocator": meter.allocator_peak,
             "measured_rss": meter.rss_peak,
         }

@@ -19,7 +19,7 @@ from selection.record import Selection, load_selection
 from selection.registry import SelectionRequest, train_type_named
 from train import report
 from train.batches import epoch_batches, eval_batches
-from train.budget import check_budget, training_memory
+from train.budget import MARGIN, check_budget, training_memory
 from train.config import RunConfig
 from train.datasets import DataBundle, load_dataset
 from train.evaluation import evaluation_batch_size
@@ -235,7 +235,7 @@ class Run:
         parts, frozen = self.stage.trainer.trained, self.config.frozen
         limit = training_memory(self.network, parts, train_batch, frozen)
         if self.config.memory_budget is not None:
-            limit = max(limit, self.config.memory_budget)
+            limit = max(limit, self.config.memory_budget / MARGIN)
         size = evaluation_batch_size(self.network, train_batch, limit, frozen, parts)
         self.config = replace(self.config, eval_batch_size=size)
         self.directory.write_config(self.config)
