@@ -42,8 +42,8 @@ class Effort:
 
     models: tuple[str, ...] = BACKBONES
     model: str = "mobilenetv2"
-    repeats: int = 7
-    seconds: float = 25.0
+    repeats: int = 5
+    seconds: float = 15.0
 
     @classmethod
     def quick(cls) -> Effort:

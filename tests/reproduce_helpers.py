@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
+
 from reproduce.executors import LocalExecutor
 from reproduce.progress import Progress
 from reproduce.runs import RunSpec, Store
@@ -89,10 +91,9 @@ def processes(program: Path) -> list[int]:
 
 def _alive(pid: int) -> bool:
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    return state != "Z"
 
 
 def spec(seed: int = 0, tenths: int = 0, **flags) -> RunSpec:

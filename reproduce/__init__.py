@@ -1,0 +1,1 @@
+"""The paper's tables and figures out of many runs: ``python -m reproduce``."""

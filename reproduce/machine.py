@@ -1,0 +1,54 @@
+"""What a report was made on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Optional
+
+import psutil
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+def machine() -> str:
+    """Processor, logical CPUs, memory in GB (1e9 bytes), GPUs, system."""
+    memory = psutil.virtual_memory().total / 1e9
+    parts = [_processor(), f"{os.cpu_count()} logical CPUs", f"{memory:.0f} GB"]
+    return ", ".join([*parts, _gpus() or "no GPU", platform.system()])
+
+
+def git_revision() -> Optional[str]:
+    """The checked-out commit, with ``+changes`` if tracked files differ; None outside git."""
+    git = shutil.which("git")
+    if git is None or not (PROJECT / ".git").exists():
+        return None
+    head = _output([git, "-C", str(PROJECT), "rev-parse", "HEAD"])
+    changed = _output([git, "-C", str(PROJECT), "status", "--porcelain", "--untracked-files=no"])
+    return head + ("+changes" if changed else "") if head else None
+
+
+def _gpus() -> str:
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ""
+    names = _output([tool, "--query-gpu=name", "--format=csv,noheader"]).splitlines()
+    return ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _output(command: list[str]) -> str:
+    """Standard output, stripped; empty if the command failed."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -1,0 +1,125 @@
+"""Memory of a network and a choice of variables: what Table 3 and Figure 1 are made of.
+
+A *choice* says what is trained, in JSON: ``"inference"`` (nothing), ``"full_training"``,
+``"traditional_tl_training"`` (the head), ``"last_k_training"``, or ``[layer, [variable, ...]]``
+pairs of indices, as they stand in a ``selection.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Union
+
+from benchmarks.subjects import SCHEDULE, STEPS, noise
+from memory_utils import (
+    PAPER_BATCH_SIZE,
+    PhaseMeter,
+    estimate_memory,
+    estimate_selection_memory,
+    paper_memory,
+    paper_selection_memory,
+)
+from models.network import Network, build_network
+from models.registry import BACKBONES
+from selection.ranking import number_selected
+from selection.record import Trained
+from train.hyperparameters import POOLED_SAMPLES, RHO
+from train.loop import Trainer
+
+Choice = Union[str, Sequence]
+
+
+def accounting(
+    model: str, classes: int, choices: Mapping[str, Choice]
+) -> dict[str, dict[str, float]]:
+    """By name of the choice: ``paper`` and ``estimate`` of a training step of 8 images, MB.
+
+    Weights do not matter, so none are loaded.
+    """
+    network = _network(model, classes)
+    found = {}
+    for name, choice in choices.items():
+        variables = [part.variable for part in trained(network, choice)]
+        found[name] = {
+            "paper": paper_memory(network, variables),
+            "estimate": estimate_memory(network, variables, PAPER_BATCH_SIZE).total,
+        }
+    return found
+
+
+def selection_accounting(model: str, classes: int) -> dict[str, dict[str, float]]:
+    """``paper`` and ``estimate`` of a selection by forward passes (over 40 images, ``fast`` or
+    ``lean``) or a backward pass (over 8), MB."""
+    network = _network(model, classes)
+
+    def estimate(kind: str, mode: str = "fast") -> float:
+        found = estimate_selection_memory(
+            network, PAPER_BATCH_SIZE, POOLED_SAMPLES, kind, mode=mode
+        )
+        return found.total
+
+    return {
+        "forward": {
+            "paper": paper_selection_memory(network, "forward"),
+            "estimate": estimate("forward"),
+        },
+        "lean": {
+            "paper": paper_selection_memory(network, "forward"),
+            "estimate": estimate("forward", "lean"),
+        },
+        "backward": {
+            "paper": paper_selection_memory(network, "backward"),
+            "estimate": estimate("backward"),
+        },
+    }
+
+
+def measured_peak(model: str, classes: int, choice: Choice, frozen: str = "lean") -> float:
+    """Peak of TensorFlow's allocator over two steps on 8 noise images, MB; weights included.
+
+    Training steps, or for ``"inference"`` evaluation. To be called in a process of its own.
+    """
+    import numpy as np
+    import tensorflow as tf
+
+    network = _network(model, classes)
+    trainer = Trainer(network, trained(network, choice), SCHEDULE, frozen=frozen)
+    pixels = noise(PAPER_BATCH_SIZE, network.backbone.input_size)
+    labels = np.arange(PAPER_BATCH_SIZE) % classes
+    batch = tf.constant(pixels, tf.float32), tf.constant(labels, tf.int64)
+    with PhaseMeter() as meter:
+        if choice == "inference":
+            trainer.evaluate([batch] * STEPS)
+        else:
+            trainer.train_epoch([batch] * STEPS, lambda *_: None)
+    return meter.allocator_peak
+
+
+def trained(network: Network, choice: Choice) -> list[Trained]:
+    """What ``choice`` trains, channels all.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    layers = network.layers
+    whole = {
+        "inference": 0,
+        "full_training": len(layers),
+        "traditional_tl_training": 1,
+        "last_k_training": number_selected(RHO, len(layers)),
+    }
+    if not isinstance(choice, str):
+        return [
+            Trained(layers[index].variables[position], None, layers[index])
+            for index, positions in choice
+            for position in positions
+        ]
+    if choice not in whole:
+        raise ValueError(f"choice {choice!r} is none of {', '.join(whole)}")
+    chosen = layers[len(layers) - whole[choice] :]
+    return [Trained(variable, None, layer) for layer in chosen for variable in layer.variables]
+
+
+def _network(model: str, classes: int) -> Network:
+    backbone = BACKBONES[model]
+    return build_network(backbone, classes, backbone.input_size, "none")
