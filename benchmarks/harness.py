@@ -43,7 +43,7 @@ class Effort:
     models: tuple[str, ...] = BACKBONES
     model: str = "mobilenetv2"
     repeats: int = 5
-    seconds: float = 15.0
+    seconds: float = 10.0
 
     @classmethod
     def quick(cls) -> Effort:

@@ -114,7 +114,7 @@ def result_summary(result: RunResult, accounting: str) -> str:
     lines.append(memory_table(result.memory, accounting))
     lines.append(
         "(paper: Table 3's accounting as printed, which counts the batch twice, frozen weights as "
-        "4-bit\n and ViT's encoder as zero; estimate: what training needs at least; measured: "
+        "4-bit\n and ViT's encoder as zero; estimate: what it should take; measured: "
         "what it took here)"
     )
     return "\n".join(lines)
