@@ -350,6 +350,6 @@ def test_a_run_that_prunes_needs_less_and_less(tmp_path):
     for figure, share in (("parameters", 0.8), ("macs", 0.8), ("measured_allocator", 0.9)):
         assert last[figure] < share * first[figure], figure
     result = _json(folder, "result.json")
-    assert result["best_test_accuracy"] > 0.9
+    assert result["best_test_accuracy"] > 0.8  # three epochs after losing half of it; guessing: 0.2
     assert result["trained_parameters"] == last["parameters"] < result["total_parameters"]
     assert result["steps"] == steps
