@@ -16,8 +16,14 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.harness import Effort, fresh, in_turn, ratio, table
-from benchmarks.subjects import SCHEDULE, STEPS, new_batch, new_network, one_step, whole_layers
-from memory_utils import PhaseMeter
+from benchmarks.subjects import (
+    SCHEDULE,
+    allocator_peak,
+    new_batch,
+    new_network,
+    one_step,
+    whole_layers,
+)
 from models.network import Network
 from selection.channels import number_of_channels
 from selection.record import Trained
@@ -84,10 +90,8 @@ def _trainer(way: str, network: Network, parts: list[Trained]) -> Trainer:
 def peak(name: str, indices: list[int], rho_ch: float, way: str) -> float:
     """Allocator's peak of training steps in this process, MB."""
     network = new_network(name)
-    trainer, batch = _trainer(way, network, _parts(network, indices, rho_ch)), new_batch(network)
-    with PhaseMeter() as meter:
-        trainer.train_epoch([batch] * STEPS, lambda *_: None)
-    return meter.allocator_peak
+    trainer = _trainer(way, network, _parts(network, indices, rho_ch))
+    return allocator_peak(trainer, new_batch(network))
 
 
 def step_seconds(

@@ -44,7 +44,8 @@ def noise(count: int, size: int) -> np.ndarray:
 def new_batch(network: Network, size: int = BATCH_SIZE) -> tuple[tf.Tensor, tf.Tensor]:
     """Images float32 and labels int64, on the device."""
     images = tf.constant(noise(size, network.backbone.input_size), tf.float32)
-    return images, tf.constant(np.arange(size) % NUM_CLASSES, tf.int64)
+    classes = network.model.output_shape[-1]
+    return images, tf.constant(np.arange(size) % classes, tf.int64)
 
 
 def adabet_layers(name: str, rhos: list[float]) -> list[list[int]]:
@@ -79,16 +80,28 @@ def one_step(trainer: Trainer, batch: tuple[tf.Tensor, tf.Tensor]) -> None:
     trainer.train_epoch([batch], lambda *_: None)
 
 
+def allocator_peak(trainer: Trainer, batch: tuple[tf.Tensor, tf.Tensor]) -> float:
+    """Peak over warm training steps on ``batch`` or, with nothing to train, evaluation; MB.
+
+    To be called once in a process of its own.
+    """
+    with PhaseMeter() as meter:
+        if trainer.trained:
+            trainer.train_epoch([batch] * STEPS, lambda *_: None)
+        else:
+            trainer.evaluate([batch] * STEPS)
+    return meter.allocator_peak
+
+
 def training_peak(name: str, indices: list[int] | None, frozen: str) -> dict[str, float]:
     """Allocator's peak of training steps and what is estimated for it, MB."""
     network = new_network(name)
     parts = whole_layers(network, indices)
-    trainer, batch = Trainer(network, parts, SCHEDULE, frozen=frozen), new_batch(network)
-    with PhaseMeter() as meter:
-        trainer.train_epoch([batch] * STEPS, lambda *_: None)
+    trainer = Trainer(network, parts, SCHEDULE, frozen=frozen)
+    peak = allocator_peak(trainer, new_batch(network))
     variables = [part.variable for part in parts]
     estimate = estimate_memory(network, variables, BATCH_SIZE, frozen=frozen)
-    return {"measured": meter.allocator_peak, "estimate": estimate.total}
+    return {"measured": peak, "estimate": estimate.total}
 
 
 def inference_peak(
@@ -97,8 +110,6 @@ def inference_peak(
     """The same of inference: of the Keras model, or as a run evaluates."""
     network = new_network(name)
     trainer = Trainer(network, [], SCHEDULE, frozen=frozen)
-    batch = new_batch(network, batch_size)
-    with PhaseMeter() as meter:
-        trainer.evaluate([batch] * STEPS)
+    peak = allocator_peak(trainer, new_batch(network, batch_size))
     estimate = estimate_memory(network, (), batch_size, frozen=frozen)
-    return {"measured": meter.allocator_peak, "estimate": estimate.total}
+    return {"measured": peak, "estimate": estimate.total}

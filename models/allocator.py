@@ -7,8 +7,9 @@ import os
 import psutil
 import tensorflow as tf
 
+from models.liveness import FLOAT_BYTES
+
 LARGEST = 4_000_000_000  # bytes
-FLOAT_BYTES = 4
 
 
 def reserve_region() -> None:

@@ -17,6 +17,7 @@ from models.graph import (
     INDEX,
     INPUT,
     MASK,
+    NEW,
     OTHERS,
     OUTPUT,
     PASSED,
@@ -208,7 +209,7 @@ class _Simulation:
             elements = sum(math.prod(v.shape) * self._shares.get(v.ref(), 1.0) for v in trained)
             self._new(round(elements * FLOAT_BYTES), op)
         for tensor in crossed:
-            if op.remembers == PASSED or (op.writes != "new" and dy.holders == 1):
+            if op.remembers == PASSED or (op.writes != NEW and dy.holders == 1):
                 dx = dy
                 self._hold(dx)
             else:

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Union
 
-from benchmarks.subjects import SCHEDULE, STEPS, noise
+from benchmarks.subjects import SCHEDULE, allocator_peak, new_batch
 from memory_utils import (
     PAPER_BATCH_SIZE,
-    PhaseMeter,
     estimate_memory,
     estimate_selection_memory,
     paper_memory,
@@ -79,20 +78,9 @@ def measured_peak(model: str, classes: int, choice: Choice, frozen: str = "lean"
 
     Training steps, or for ``"inference"`` evaluation. To be called in a process of its own.
     """
-    import numpy as np
-    import tensorflow as tf
-
     network = _network(model, classes)
     trainer = Trainer(network, trained(network, choice), SCHEDULE, frozen=frozen)
-    pixels = noise(PAPER_BATCH_SIZE, network.backbone.input_size)
-    labels = np.arange(PAPER_BATCH_SIZE) % classes
-    batch = tf.constant(pixels, tf.float32), tf.constant(labels, tf.int64)
-    with PhaseMeter() as meter:
-        if choice == "inference":
-            trainer.evaluate([batch] * STEPS)
-        else:
-            trainer.train_epoch([batch] * STEPS, lambda *_: None)
-    return meter.allocator_peak
+    return allocator_peak(trainer, new_batch(network, PAPER_BATCH_SIZE))
 
 
 def trained(network: Network, choice: Choice) -> list[Trained]:

@@ -16,6 +16,7 @@ from typing import Optional
 import tensorflow as tf
 
 from models.layers import Layer
+from models.liveness import FLOAT_BYTES
 from models.macs import layer_macs
 from models.network import Network
 from models.vit_layers import SelfAttention
@@ -24,7 +25,6 @@ from models.vit_layers import SelfAttention
 # convolution in that time. In ResNet50, batch 8, TensorFlow 2.15 on two cores of an AMD EPYC,
 # convolutions ran at 160 to 230 GFLOP/s, and batch norm, ReLU and addition at 20 to 45 GB/s.
 FLOPS_PER_BYTE = 6.0
-FLOAT_BYTES = 4
 REPEATS = 5
 SHORTEST = 1e-7  # seconds; a difference of two measured times can come out below zero
 

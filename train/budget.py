@@ -15,6 +15,7 @@ from memory_utils import (
     estimate_selection_memory,
 )
 from models.errors import UserError
+from models.liveness import FLOAT_BYTES
 from models.network import Network
 from selection.cut import parts_of
 from selection.record import Trained
@@ -23,7 +24,6 @@ from train.batches import EVALUATION_WAITING_BATCHES, WAITING_BATCHES
 from train.config import RunConfig
 from train.hyperparameters import EVALUATION_BATCH_SIZE, selection_batch_size
 
-FLOAT_BYTES = 4
 # Times the estimate: the allocator rounds up, by up to a tenth where tensors are small.
 MARGIN = 1.05
 TOLERANCE = 1.10  # times the budget: what a run may take in fact, since it is kept by an estimate

@@ -53,30 +53,25 @@ def conv_product(
         around = [[0, 0], *map(list, padding.padding), [0, 0]]
         flat = [size for pair in around for size in pair]
         options = {"strides": strides, "padding": "EXPLICIT", "explicit_paddings": flat}
-    if isinstance(layer, tf.keras.layers.DepthwiseConv2D):
-        return Product(
-            kernel=layer.depthwise_kernel,
-            channel_axis=2,
-            forward=lambda x, kernel: tf.nn.depthwise_conv2d(x, kernel, strides, around),
-            to_input=lambda shape, kernel, dy: tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
-                input_sizes=shape, filter=kernel, out_backprop=dy, **options
-            ),
-            to_kernel=lambda x, dy, shape: tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
-                input=x, filter_sizes=shape, out_backprop=dy, **options
-            ),
-            by_channel=True,
-            padded=padding is not None,
-        )
+    by_channel = isinstance(layer, tf.keras.layers.DepthwiseConv2D)
+    if by_channel:
+        kernel, convolve = layer.depthwise_kernel, tf.nn.depthwise_conv2d
+        to_input = tf.raw_ops.DepthwiseConv2dNativeBackpropInput
+        to_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter
+    else:
+        kernel, convolve = layer.kernel, tf.nn.conv2d
+        to_input, to_kernel = tf.raw_ops.Conv2DBackpropInput, tf.raw_ops.Conv2DBackpropFilter
     return Product(
-        kernel=layer.kernel,
-        channel_axis=3,
-        forward=lambda x, kernel: tf.nn.conv2d(x, kernel, strides, around),
-        to_input=lambda shape, kernel, dy: tf.raw_ops.Conv2DBackpropInput(
+        kernel=kernel,
+        channel_axis=2 if by_channel else 3,
+        forward=lambda x, kernel: convolve(x, kernel, strides, around),
+        to_input=lambda shape, kernel, dy: to_input(
             input_sizes=shape, filter=kernel, out_backprop=dy, **options
         ),
-        to_kernel=lambda x, dy, shape: tf.raw_ops.Conv2DBackpropFilter(
+        to_kernel=lambda x, dy, shape: to_kernel(
             input=x, filter_sizes=shape, out_backprop=dy, **options
         ),
+        by_channel=by_channel,
         padded=padding is not None,
     )
 
