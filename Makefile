@@ -46,13 +46,14 @@ endif
 PIP_INSTALL := PIP_CONSTRAINT=constraints.txt $(VENV_PYTHON) -m pip install --quiet --use-pep517 \
   --disable-pip-version-check
 
-.PHONY: help run test lint bench clean FORCE
+.PHONY: help run test lint bench ray clean FORCE
 
 help:
 	@echo "make run    install, then run main.py on the embedded digits, or with ARGS=\"...\""
 	@echo "make test   install, then run the tests"
 	@echo "make lint   install, then run ruff"
 	@echo "make bench  install, then run the benchmarks (20 minutes) and write benchmarks/results.md"
+	@echo "make ray    install Ray, for python -m reproduce --executor ray and its tests"
 	@echo "make clean  remove .venv and the caches; runs/ stays"
 
 run: .venv/installed
@@ -66,6 +67,8 @@ lint: .venv/installed-dev
 
 bench: .venv/installed
 	$(VENV_PYTHON) -m benchmarks $(ARGS)
+
+ray: .venv/installed-ray
 
 clean:
 	@rm -rf .venv .pytest_cache .ruff_cache
@@ -107,5 +110,12 @@ clean:
 	@echo "Installing the test tools into .venv: up to 80 MB to download ..."
 	@touch .venv/installing
 	@$(PIP_INSTALL) -r requirements-dev.txt
+	@rm .venv/installing
+	@touch $@
+
+.venv/installed-ray: requirements-ray.txt .venv/installed-dev
+	@echo "Installing Ray into .venv: up to 80 MB to download ..."
+	@touch .venv/installing
+	@$(PIP_INSTALL) -r requirements-ray.txt
 	@rm .venv/installing
 	@touch $@
