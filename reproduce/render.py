@@ -60,7 +60,7 @@ def reading_line(tables: Sequence[Table]) -> str:
 
 
 def made_lines(meta: dict) -> list[tuple[str, str]]:
-    """``(name, value)``: what made the report, and where its runs were made."""
+    """``(name, value)``: what made the report, where its runs were made, and from which weights."""
     lines = [(name, str(meta[name])) for name in ("command", "commit", "machine", "made")]
     runs = [run for run in meta["runs"] if run.get("environment")]
     for device, commit in dict.fromkeys(
@@ -71,6 +71,10 @@ def made_lines(meta: dict) -> list[tuple[str, str]]:
             for run in runs
         )
         lines.append(("runs", f"{count} on {device}, commit {commit or 'unknown'}"))
+    settings = (run["settings"] for run in runs)
+    given = {(one["model_name"], one["weights"]) for one in settings if "weights" in one}
+    for model, weights in sorted(given):
+        lines.append(("weights", f"{model}: {'random' if weights == 'none' else weights}"))
     return lines
 
 

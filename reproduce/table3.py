@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from benchmarks.harness import fresh
@@ -106,12 +106,23 @@ def build(store: Store, options: Options) -> Report:
             "cut off in print (243.30 and 932.27), not rounded. ViT's full training, transfer "
             "learning and last-k do not come out, and we do not know why.",
             f"The selections were made on {dataset}; where the paper's own selection took other "
-            "layers, its cell differs. Of ElasticTrainer it is the first selection. PruneTrain "
-            "starts with everything and has no selection beside training.",
+            f"layers, its cell differs.{_random_weights(options, models)} Of ElasticTrainer it is "
+            "the first selection. PruneTrain starts with everything and has no selection beside "
+            "training.",
             "Selection estimates and measurements are of this tool's own selection: 40 images at "
             "once for AdaBet (or, lean, a few), one backward pass over 8 for Fisher information.",
         ),
         sources=sources(store, specs(options)),
+    )
+
+
+def _random_weights(options: Options, models: Iterable[str]) -> str:
+    random = [model_title(model) for model in models if options.weights.get(model) == "none"]
+    if not random:
+        return ""
+    return (
+        f" Those of {' and '.join(random)} were made on random weights, for want of others: memory "
+        "for as many layers, but not the layers that ImageNet weights would choose."
     )
 
 
