@@ -46,14 +46,14 @@ endif
 PIP_INSTALL := PIP_CONSTRAINT=constraints.txt $(VENV_PYTHON) -m pip install --quiet --use-pep517 \
   --disable-pip-version-check
 
-.PHONY: help run test lint bench ray clean FORCE
+.PHONY: help run test lint bench extras clean FORCE
 
 help:
 	@echo "make run    install, then run main.py on the embedded digits, or with ARGS=\"...\""
 	@echo "make test   install, then run the tests"
 	@echo "make lint   install, then run ruff"
 	@echo "make bench  install, then run the benchmarks (20 minutes) and write benchmarks/results.md"
-	@echo "make ray    install Ray, for python -m reproduce --executor ray and its tests"
+	@echo "make extras install Ray and UMAP, which parts of python -m reproduce and its tests need"
 	@echo "make clean  remove .venv and the caches; runs/ stays"
 
 run: .venv/installed
@@ -68,7 +68,7 @@ lint: .venv/installed-dev
 bench: .venv/installed
 	$(VENV_PYTHON) -m benchmarks $(ARGS)
 
-ray: .venv/installed-ray
+extras: .venv/installed-extras
 
 clean:
 	@rm -rf .venv .pytest_cache .ruff_cache
@@ -113,9 +113,9 @@ clean:
 	@rm .venv/installing
 	@touch $@
 
-.venv/installed-ray: requirements-ray.txt .venv/installed-dev
-	@echo "Installing Ray into .venv: up to 80 MB to download ..."
+.venv/installed-extras: requirements-ray.txt requirements-umap.txt .venv/installed-dev
+	@echo "Installing Ray and UMAP into .venv: up to 130 MB to download ..."
 	@touch .venv/installing
-	@$(PIP_INSTALL) -r requirements-ray.txt
+	@$(PIP_INSTALL) -r requirements-ray.txt -r requirements-umap.txt
 	@rm .venv/installing
 	@touch $@

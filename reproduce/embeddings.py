@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 SEED = 0
 
 
@@ -20,9 +22,6 @@ def cluster_counts(argv: Sequence[str], draw: int) -> list[int]:
     Raises:
         ModuleNotFoundError: ``umap-learn`` is not installed.
     """
-    import umap
-    from sklearn.cluster import DBSCAN
-
     from models.network import build_network
     from models.registry import BACKBONES
     from selection.activations import layer_distances
@@ -42,9 +41,16 @@ def cluster_counts(argv: Sequence[str], draw: int) -> list[int]:
     )
     request = selection_request(config, network, data, draw)
     images = request.sample_images(request.batch_size * request.num_batches)
-    counts = []
-    for distances in layer_distances(network, images, request.batch_size):
-        points = umap.UMAP(metric="precomputed", random_state=SEED).fit_transform(distances)
-        labels = DBSCAN().fit_predict(points)
-        counts.append(len(set(labels.tolist()) - {-1}))
-    return counts
+    return [
+        clusters(distances) for distances in layer_distances(network, images, request.batch_size)
+    ]
+
+
+def clusters(distances: np.ndarray) -> int:
+    """Clusters of points with these ``(N, N)`` distances; see :func:`cluster_counts`."""
+    import umap
+    from sklearn.cluster import DBSCAN
+
+    points = umap.UMAP(metric="precomputed", random_state=SEED).fit_transform(distances)
+    labels = DBSCAN().fit_predict(points)
+    return len(set(labels.tolist()) - {-1})

@@ -127,7 +127,7 @@ def build(store: Store, options: Options) -> Report:
 
 def _clusters(store: Store, options: Options, layers: int) -> list[Cell]:
     if importlib.util.find_spec("umap") is None:
-        return [Cell(missing="umap-learn is not installed")] * layers
+        return [Cell(missing="umap-learn is not installed (requirements-umap.txt)")] * layers
     counts = []
     for seed, spec in enumerate(_draws(options)):
         try:
@@ -196,7 +196,7 @@ ITEMS = (
     Item(
         name="figure2",
         title="Figure 2: b1 per layer, clusters and accuracy of training one layer",
-        needs="Oxford-IIIT Pets, ImageNet weights of VGG16; for the clusters umap-learn",
+        needs="Oxford-IIIT Pets, ImageNet weights of VGG16; for the clusters requirements-umap.txt",
         specs=_specs,
         build=build,
         follow_up=_follow_up,

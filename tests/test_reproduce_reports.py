@@ -15,12 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 
 from benchmarks.harness import fresh
 from main import main
 from reproduce import d10, html, maps, paper_values, render, table2, table4
 from reproduce.cells import mean_overlap, overlap, selected, selection_spec, sources, training_spec
 from reproduce.chosen import selection_file
+from reproduce.embeddings import clusters
 from reproduce.items import Options, all_items
 from reproduce.memory_children import accounting, trained
 from reproduce.report import Report, published, without_paths, write_report
@@ -371,6 +373,14 @@ def test_page_needs_nothing_else(page):
     assert "<weights>" not in text
     places = [text.index(f'<section id="{name}"') for name in ("table2", "figure3", "d8", "e16")]
     assert places == sorted(places)
+
+
+def test_clusters_of_an_embedding():
+    pytest.importorskip("umap", reason="needs requirements-umap.txt")
+    for groups in (3, 4):
+        noise = np.random.default_rng(0).normal(size=(groups, 40, 5))
+        points = (noise + 1000 * np.arange(groups)[:, None, None]).reshape(-1, 5)
+        assert clusters(cdist(points, points)) == groups
 
 
 def test_page_opens_in_a_browser(page, tmp_path):
