@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Optional
 
 from reproduce.items import Options
@@ -86,30 +88,45 @@ def memory(figure: str, phase: str = "training") -> Value:
     return lambda result: result["memory"][figure][phase]
 
 
-def sources(store: Store, specs: Iterable[RunSpec]) -> tuple[dict, ...]:
+def sources(
+    store: Store, specs: Iterable[RunSpec], folders: Iterable[Path] = ()
+) -> tuple[dict, ...]:
     """What a report says about its runs that are done or failed.
 
     Without paths, so that reports can be published.
+
+    Args:
+        folders: of other runs in the store that are done.
     """
     found = []
     for spec in dict.fromkeys(specs):
-        entry: dict[str, Any] = {"run": spec.name, "settings": _settings(spec)}
         if store.state(spec) == "done":
-            environment = store.config(spec)["environment"]
-            kept = ("device", "logical_cpus", "git_revision", "python", "packages")
-            entry["epochs"] = store.result(spec)["epochs"]
-            entry["environment"] = {name: environment[name] for name in kept}
-            found.append(entry)
+            found.append(_source(store.directory(spec)))
         elif store.failure(spec):
-            found.append({**entry, "failed": why_missing(store, [spec])})
-    return tuple(found)
+            failed = why_missing(store, [spec])
+            found.append({"run": spec.name, "settings": _settings(spec.flags), "failed": failed})
+    return (*found, *map(_source, folders))
 
 
-def _settings(spec: RunSpec) -> dict:
-    """The flags of ``spec``, files by their names alone."""
+def _source(folder: Path) -> dict[str, Any]:
+    about, result, config = (
+        json.loads((folder / name).read_text(encoding="utf-8"))
+        for name in ("sweep.json", "result.json", "config.json")
+    )
+    kept = ("device", "logical_cpus", "git_revision", "python", "packages")
+    return {
+        "run": folder.name,
+        "settings": _settings(about["flags"]),
+        "epochs": result["epochs"],
+        "environment": {name: config["environment"][name] for name in kept},
+    }
+
+
+def _settings(flags: Mapping[str, Any]) -> dict:
+    """``flags`` of a run, files by their names alone."""
     return {
         name: value.rsplit("/", 1)[-1] if isinstance(value, str) else value
-        for name, value in spec.flags.items()
+        for name, value in flags.items()
         if name not in ("data_dir", "cache_dir")
     }
 
@@ -139,10 +156,21 @@ def epochs_note(options: Options) -> str:
     """How the runs were trained."""
     epochs = options.epochs or NUM_EPOCHS
     ours = "as in the paper" if epochs == NUM_EPOCHS else f"in place of the paper's {NUM_EPOCHS}"
+    every = int(options.flags.get("eval_every", 1))
+    if every >= epochs:
+        accuracy = (
+            "Accuracy is that of the last epoch on the test set (the only one evaluated: "
+            f"`--eval_every {every}`); the paper's tables have the best epoch's, which is no lower."
+        )
+    else:
+        among = f" of those evaluated (`--eval_every {every}`)" if every > 1 else ""
+        accuracy = (
+            f"Accuracy is that of the best epoch on the test set{among}, as the paper's tables "
+            "have it, which flatters every method."
+        )
     return (
         f"Training: {epochs} epoch{'s' * (epochs != 1)} ({ours}), the paper's learning rates and "
-        "batch of 8 unless said otherwise. Accuracy is that of the best epoch on the test set, as "
-        "the paper's tables have it, which flatters every method."
+        f"batch of 8 unless said otherwise. {accuracy}"
     )
 
 

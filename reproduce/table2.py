@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 
 from reproduce.cells import (
     best_accuracy,
@@ -16,7 +17,7 @@ from reproduce.cells import (
     training_spec,
 )
 from reproduce.items import Item, Options
-from reproduce.other_epochs import other_epochs
+from reproduce.other_runs import other_runs
 from reproduce.paper_values import (
     CONTROLS,
     DATASET_TITLES,
@@ -49,7 +50,7 @@ def specs(options: Options) -> list[RunSpec]:
 def build(store: Store, options: Options) -> Report:
     """The whole table, whatever was asked for; what was not run is marked."""
     wanted = set(specs(options))
-    rows, used = [], set(wanted)
+    rows, used, folders = [], set(wanted), []
     datasets = [*DATASETS, *(name for name in options.datasets if name not in DATASETS)]
     models = [*MODELS, *(name for name in options.models if name not in MODELS)]
     for dataset in datasets:
@@ -62,7 +63,9 @@ def build(store: Store, options: Options) -> Report:
                 ]
                 used.update(run for run in runs if store.state(run) == "done")
                 paper = TABLE2.get((dataset, model, method))
-                cells.append(_cell(store, runs, paper, asked=not wanted.isdisjoint(runs)))
+                found, others = _cell(store, runs, paper, asked=not wanted.isdisjoint(runs))
+                cells.append(found)
+                folders += others
             if (dataset, model, METHODS[0]) in TABLE2 or any(one.ours for one in cells):
                 rows.append((_label(dataset, model), tuple(cells)))
     rows.append(("**Average**", _average([cells for _, cells in rows])))
@@ -86,20 +89,22 @@ def build(store: Store, options: Options) -> Report:
             ),
         ),
         notes=_notes(options),
-        sources=sources(store, sorted(used, key=lambda run: run.name)),
+        sources=sources(store, sorted(used, key=lambda run: run.name), folders),
     )
 
 
-def _cell(store: Store, runs: Sequence[RunSpec], paper: float | None, asked: bool) -> Cell:
+def _cell(
+    store: Store, runs: Sequence[RunSpec], paper: float | None, asked: bool
+) -> tuple[Cell, list[Path]]:
+    """The cell, and the folders of the runs in place of ``runs`` that it is made of."""
     found = cell(store, runs, best_accuracy, paper)
     if found.ours:
-        return found
-    others = other_epochs(store, runs)
+        return found, []
+    others = other_runs(store, runs)
     if others:
-        epochs, results = others
-        text = f"{epochs} epochs"
-        return Cell(tuple(map(best_accuracy, results)), paper, text=text, comparable=False)
-    return found if asked else Cell(paper=paper, missing=NOT_ASKED)
+        ours = tuple(map(best_accuracy, others.results))
+        return Cell(ours, paper, text=str(others.kind), comparable=False), others.folders
+    return (found if asked else Cell(paper=paper, missing=NOT_ASKED)), []
 
 
 def _average(rows: Sequence[Sequence[Cell]]) -> tuple[Cell, ...]:
@@ -126,8 +131,9 @@ def _label(dataset: str, model: str) -> str:
 def _notes(options: Options) -> tuple[str, ...]:
     return (
         epochs_note(options),
-        "Cells with a number of epochs in them are of runs of another length than the table's: "
-        "they do not compare with the others, nor with the paper's.",
+        "Cells with a number of epochs in them are of runs of another length than the table's, or "
+        "tested on part of the test images: they do not compare with the others, nor with the "
+        "paper's.",
         "ElasticTrainer's rho is a share of the step's time, 0.533, its authors' default; all "
         "others take rho 0.1 of the layers. PruneTrain prunes for real, which the paper's "
         "own baseline probably did not (`--prune l1` is what was published).",

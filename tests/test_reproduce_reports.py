@@ -25,6 +25,7 @@ from reproduce.chosen import selection_file
 from reproduce.embeddings import clusters
 from reproduce.items import Options, all_items
 from reproduce.memory_children import accounting, trained
+from reproduce.other_runs import other_runs
 from reproduce.report import Report, published, without_paths, write_report
 from reproduce.runs import Store
 from reproduce.table3 import CLASSES, FIXED, OTHER_CLASSES, choice_of
@@ -47,10 +48,12 @@ def a_report(**changes) -> Report:
 
 
 def run_here(store: Store, spec) -> None:
-    """The run, by the real code, in this process."""
+    """The run, by the real code, in this process, and what a sweep adds."""
     if store.state(spec) != "done":
         flags = ["--output_dir", str(store.root), "--run_name", spec.name]
         assert main([*spec.argv(), *flags]) == 0
+        about = {"flags": dict(spec.flags), "configuration": spec.configuration}
+        (store.directory(spec) / "sweep.json").write_text(json.dumps(about))
 
 
 @pytest.fixture(scope="module")
@@ -287,6 +290,31 @@ def test_overlap_is_jaccards():
     assert mean_overlap([[True]]) is None
 
 
+def test_other_runs_go_by_the_test_images_first_and_then_by_length(tmp_path):
+    store, options = Store(tmp_path), replace(DIGITS, flags={})
+
+    def run(epochs: int, split: str, accuracy: float, **flags) -> None:
+        made = replace(options, epochs=epochs, flags={"test_split": split, **flags})
+        spec = training_spec(made, "digitnet", "digits", "full_training")
+        folder = store.directory(spec)
+        folder.mkdir(parents=True)
+        result = {"status": "completed", "epochs": epochs, "best_test_accuracy": accuracy}
+        (folder / "result.json").write_text(json.dumps(result))
+        (folder / "sweep.json").write_text(json.dumps({"configuration": spec.configuration}))
+
+    wanted = [training_spec(options, "digitnet", "digits", "full_training")]
+    assert other_runs(store, wanted) is None
+    run(9, "test[:50]", 0.9)
+    assert str(other_runs(store, wanted).kind) == "9 epochs, on test[:50]"
+    run(1, "test", 0.1)
+    run(3, "test", 0.3)
+    run(4, "test", 0.4, learning_rate=1)
+    found = other_runs(store, wanted)
+    assert str(found.kind) == "3 epochs"
+    assert [result["best_test_accuracy"] for result in found.results] == [0.3]
+    assert [folder.name[-16:] for folder in found.folders] != [wanted[0].key]
+
+
 def test_table_2_from_the_command_line(tmp_path):
     """Two seeds of one method; then a report of other epochs, where they may not win."""
     where = ["--runs_dir", str(tmp_path / "runs"), "--reports_dir", str(tmp_path / "reports")]
@@ -310,7 +338,7 @@ def test_table_2_from_the_command_line(tmp_path):
     subprocess.run([*command, *report], cwd=PROJECT, check=True, capture_output=True)
     later = digits_row(tmp_path)["smallest_k_training"]
     assert later.ours == cells["smallest_k_training"].ours
-    assert later.text == "1 epochs"
+    assert later.text == "1 epoch"
     assert not later.comparable
     assert str(tmp_path) not in (tmp_path / "reports" / "index.html").read_text()
 
