@@ -14,7 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.harness import PROJECT, ChildError, Effort, fresh
+from benchmarks.harness import ChildError, Effort, fresh
+from models.machine import PROJECT
 
 # name: title, module:function
 SECTIONS = {

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import os
 import platform
 import statistics
 import subprocess
@@ -20,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-PROJECT = Path(__file__).resolve().parent.parent
+from models.machine import PROJECT
+
 BACKBONES = ("mobilenetv2", "resnet50", "vgg16", "vit")
 LEAST_ROUNDS = 3
 
@@ -135,18 +135,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def machine() -> dict[str, str]:
     """Where the figures belong."""
     import psutil
-    import tensorflow as tf
 
     from train.records import environment
 
     found = environment()
-    gpus = [
-        tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
-        for gpu in tf.config.list_physical_devices("GPU")
-    ]
     return {
-        "device": found["device"] if not gpus else ", ".join(gpus),
-        "logical CPUs": str(os.cpu_count()),
+        "device": found["device"],
+        "logical CPUs": str(found["logical_cpus"]),
         "memory": f"{psutil.virtual_memory().total / 1e9:.1f} GB",
         "system": platform.platform(),
         "Python": found["python"],

@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from typing import Any, NoReturn, Optional
 
 from models.errors import UserError
+from models.machine import git_revision, machine
 from reproduce.command_line import options_for, parse, without_paths, workers_for
 from reproduce.costs import Costs, count, duration, total_text
 from reproduce.executors import LocalExecutor
 from reproduce.items import Item, Options, all_items, item_named
-from reproduce.machine import git_revision, machine
 from reproduce.progress import Progress
 from reproduce.runs import RunSpec, Store
 from reproduce.sweep import Sweep

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from models.errors import UserError
+from models.files import write_json
 from reproduce.runs import RunSpec, Store, is_completed
 
 _OUTPUT_LINES = 30  # kept of a failed run
@@ -63,12 +64,12 @@ class Attempt:
             "flags": dict(spec.flags),
             **about,
         }
-        _write_json(self.folder / "about.json", facts)
+        write_json(self.folder / "about.json", facts)
 
     def note(self, facts: dict[str, Any]) -> None:
         """Add ``facts`` to what becomes ``sweep.json``."""
         path = self.folder / "about.json"
-        _write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **facts})
+        write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **facts})
 
     def settle(self, status: int, why: str = "") -> Ended:
         """Put the result, or the failure, into the store and let go of the run.
@@ -111,7 +112,7 @@ class Attempt:
         config = json.loads((run / "config.json").read_text(encoding="utf-8"))
         facts.setdefault("seconds", round(seconds, 2))
         facts.update(device=config["environment"]["device"], ended=_now())
-        _write_json(run / "sweep.json", facts)
+        write_json(run / "sweep.json", facts)
         if self.log.exists():
             os.replace(self.log, run / "output.log")
         if target.exists():  # not the result of a whole run, or nobody would have tried again
@@ -139,7 +140,7 @@ class Attempt:
             "flags": dict(self.spec.flags),
             "output": output,
         }
-        _write_json(path, record)
+        write_json(path, record)
         self._clear()
         return Ended("failed", error)
 
@@ -192,12 +193,6 @@ def _reason(status: int, run: Path, output: list[str]) -> tuple[str, bool]:
 
 def _read_lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-
-
-def _write_json(path: Path, content: dict) -> None:
-    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def _now() -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Optional
 
-from reproduce.report import write_text
+from models.files import write_json
 from reproduce.runs import Store, hash_of
 
 _UNKNOWN = {"b1": None, "score": None, "rank": None}
@@ -45,5 +44,5 @@ def selection_file(
     path = store.root / "chosen" / f"{hash_of(content)}.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(content, indent=1) + "\n")
+        write_json(path, content, indent=1)
     return path

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Optional
 
 from models.errors import UserError
+from models.machine import usable_cpus
 from reproduce.process import PROGRAM, run_process
 from reproduce.progress import Progress
 from reproduce.sweep import POLL_SECONDS, Sweep
@@ -78,20 +79,13 @@ class LocalExecutor:
                 "CUDA_VISIBLE_DEVICES": gpu,
                 **({"TF_FORCE_GPU_ALLOW_GROWTH": "true"} if shared else {}),
             }
-        return thread_limits(available_cpus() // self.workers) if self.workers > 1 else {}
+        return thread_limits(usable_cpus() // self.workers) if self.workers > 1 else {}
 
 
 def thread_limits(cpus: int) -> dict[str, str]:
     """Environment of a process that is to keep to so many CPUs beside others of its kind."""
     names = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
     return {name: str(max(1, cpus)) for name in names if name not in os.environ}
-
-
-def available_cpus() -> int:
-    """Logical CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def visible_gpus() -> list[str]:

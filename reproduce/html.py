@@ -9,8 +9,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from models.files import write_text
 from reproduce.render import made_lines, missing_label, reading_line, reasons_of
-from reproduce.report import write_text
 from reproduce.tables import Cell, Table, best_columns, number, ours_text, read_tables
 
 TITLE = "AdaBet: the paper's tables and figures, reproduced"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from benchmarks.harness import ChildError, fresh
-from reproduce.report import write_text
+from models.files import write_json
 from reproduce.runs import RESULTS_VERSION, Store, hash_of
 
 __all__ = ["ChildError", "measured"]
@@ -39,5 +39,5 @@ def measured(
     del about["command"]  # it is not what was measured, and holds paths
     content = {"target": target, "arguments": known, "answer": answer, "environment": about}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, json.dumps(content, indent=1) + "\n")
+    write_json(path, content, indent=1)
     return content

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Optional
 
+from models.machine import PROJECT
 from reproduce.child import GRACE_SECONDS
-from reproduce.machine import PROJECT
 
 PROGRAM = PROJECT / "main.py"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # they end a sweep

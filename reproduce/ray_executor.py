@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from models.errors import UserError
+from models.machine import PROJECT
 from reproduce.attempts import Attempt
 from reproduce.child import GRACE_SECONDS
 from reproduce.executors import thread_limits
-from reproduce.machine import PROJECT
 from reproduce.process import PROGRAM, run_process, signals_kept
 from reproduce.progress import Progress
 from reproduce.runs import RunSpec

@@ -7,17 +7,15 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shlex
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
 from matplotlib.figure import Figure
 
+from models.files import replace, write_json, write_text
 from reproduce.render import csv_text, markdown
 from reproduce.tables import Table
 
@@ -59,7 +57,7 @@ def write_report(report: Report, reports_dir: str, meta: dict) -> Path:
         for ending in ("png", "pdf"):
             # Without a date in it, the same figure is the same file.
             metadata = {"CreationDate": None} if ending == "pdf" else None
-            _replace(
+            replace(
                 folder / f"figure.{ending}",
                 lambda path, ending=ending, metadata=metadata: report.figure.savefig(
                     path, dpi=DPI, format=ending, bbox_inches="tight", metadata=metadata
@@ -71,7 +69,7 @@ def write_report(report: Report, reports_dir: str, meta: dict) -> Path:
     meta = {**meta, "command": without_paths(meta["command"]), "runs": list(report.sources)}
     write_text(folder / "table.md", markdown(report, meta))
     write_text(folder / "table.csv", csv_text(report.tables))
-    write_text(folder / "meta.json", _json(meta))
+    write_json(folder / "meta.json", meta, indent=1)
     content = {
         "name": report.name,
         "place": report.place,
@@ -82,7 +80,7 @@ def write_report(report: Report, reports_dir: str, meta: dict) -> Path:
         "figure": report.figure is not None,
         "meta": meta,
     }
-    write_text(folder / "report.json", _json(content))
+    write_json(folder / "report.json", content, indent=1)
     return folder
 
 
@@ -97,18 +95,3 @@ def without_paths(command: str) -> str:
 def published(text: str) -> str:
     """``text``, an error perhaps, with the last part only of absolute paths."""
     return re.sub(r"(?<![\w:/])(?:/[\w.~+-]+)+/([\w.~+-]+)", r"\1", text)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` beside ``path``, then move it there."""
-    _replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
-    write(temporary)
-    os.replace(temporary, path)
-
-
-def _json(content: dict) -> str:
-    return json.dumps(content, indent=1, allow_nan=False) + "\n"

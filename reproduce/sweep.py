@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, Optional
 
+from models.machine import git_revision
 from reproduce.attempts import Attempt, Ended, claim
-from reproduce.machine import git_revision
 from reproduce.progress import Progress
 from reproduce.runs import RunSpec, Store
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import platform
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Optional
 
 import numpy as np
-import tensorflow as tf
 
 from models.errors import UserError
+from models.files import write_json
+from models.machine import device_name
 from models.network import Network
 from selection.layer_costs import (
     LayerCost,
@@ -178,22 +177,6 @@ def _from_the_loss(network: Network, costs: list[LayerCost]) -> tuple[TensorTime
     return tuple(TensorTime(**tensor) for tensor in found)
 
 
-def device_name() -> str:
-    """The first GPU's name, else the processor's with the number of logical CPUs."""
-    for gpu in tf.config.list_physical_devices("GPU"):
-        return tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
-    return f"{_processor()}, {os.cpu_count()} logical CPUs"
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
 def _fits(profile: Profile, network: Network, batch_size: int, mode: str) -> bool:
     wanted = {"mode": mode, **_circumstances(network, batch_size)}
     if any(getattr(profile, name) != value for name, value in wanted.items()):
@@ -246,9 +229,7 @@ def _foreign(path: Path, why: str) -> UserError:
 
 
 def _write(path: Path, profile: Profile) -> None:
-    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
     try:
-        temporary.write_text(json.dumps(asdict(profile), indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        write_json(path, asdict(profile), indent=1)
     except OSError as error:
         raise UserError(f"{_FLAG} {path} cannot be written: {error.strerror}") from error

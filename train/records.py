@@ -7,15 +7,16 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from models.errors import UserError
+from models.files import replace, write_json, write_text
+from models.machine import device_name, git_revision
 from selection.record import Selection
-from selection.tensor_timing import device_name
 from train.config import RunConfig
 
 _PACKAGES = (
@@ -26,7 +27,6 @@ _PACKAGES = (
     "numpy",
     "psutil",
 )
-_PROJECT = Path(__file__).resolve().parent.parent
 
 
 class RunDirectory:
@@ -66,8 +66,7 @@ class RunDirectory:
 
     def write_json(self, name: str, content: dict) -> None:
         """Write ``name`` as JSON. NaN is not JSON and is refused with ValueError."""
-        text = json.dumps(content, indent=2, allow_nan=False)
-        self._write(name, text + "\n")
+        write_json(self.path / name, content)
 
     def write_config(self, config: RunConfig) -> None:
         """``config.json``: the resolved configuration and where it ran."""
@@ -87,12 +86,12 @@ class RunDirectory:
         }
         self._selections.append(json.dumps(short, allow_nan=False))
         if len(self._selections) > 1:
-            self._write("selections.jsonl", "\n".join(self._selections) + "\n")
+            write_text(self.path / "selections.jsonl", "\n".join(self._selections) + "\n")
 
     def add_metrics(self, line: dict) -> None:
         """One more line of ``metrics.jsonl``."""
         self._metrics.append(json.dumps(line, allow_nan=False))
-        self._write("metrics.jsonl", "\n".join(self._metrics) + "\n")
+        write_text(self.path / "metrics.jsonl", "\n".join(self._metrics) + "\n")
 
     def write_result(self, result: Any) -> None:
         """``result.json``, from the dataclass ``RunResult``."""
@@ -102,15 +101,9 @@ class RunDirectory:
         """Take the whole folder away again (the run turned out not to be possible)."""
         shutil.rmtree(self.path)
 
-    def replace(self, name: str, write) -> None:
-        """Let ``write(temporary path)`` make a file, then move it to ``name``."""
-        # The ending stays, because writers choose the format by it.
-        temporary = self.path / f".writing-{os.getpid()}-{name}"
-        write(temporary)
-        os.replace(temporary, self.path / name)
-
-    def _write(self, name: str, text: str) -> None:
-        self.replace(name, lambda path: path.write_text(text, encoding="utf-8"))
+    def write_file(self, name: str, write: Callable[[Path], Any]) -> None:
+        """Let ``write(path)`` make the file ``name``."""
+        replace(self.path / name, write)
 
 
 def check_output_dir(config: RunConfig) -> None:
@@ -147,7 +140,7 @@ def environment() -> dict:
         "machine": platform.machine(),
         "logical_cpus": os.cpu_count(),
         "system": platform.platform(),
-        "git_revision": _git_revision(),
+        "git_revision": git_revision(),
         "command": sys.argv,
     }
 
@@ -158,22 +151,3 @@ def _has(package: str) -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
-
-
-def _git_revision() -> Optional[str]:
-    """The checked-out commit, with ``+changes`` if tracked files differ; None outside git."""
-    git = shutil.which("git")
-    if git is None or not (_PROJECT / ".git").exists():
-        return None
-    head = subprocess.run(
-        [git, "-C", str(_PROJECT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    if head.returncode:
-        return None
-    status = subprocess.run(
-        [git, "-C", str(_PROJECT), "status", "--porcelain", "--untracked-files=no"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return head.stdout.strip() + ("+changes" if status.stdout.strip() else "")

@@ -275,12 +275,12 @@ class Run:
         )
         if (keep == "last" and ended) or (keep == "best" and new_best):
             model = self.stage.network.model
-            self.directory.replace("weights.h5", lambda path: save_network(model, str(path)))
+            self.directory.write_file("weights.h5", lambda path: save_network(model, str(path)))
 
     def _draw_selection(self) -> None:
         """Only at the end: importing matplotlib and drawing take longer than many first steps."""
         title = f"{self.network.backbone.title} on {self.data.name}: {self.selection.train_type}"
-        self.directory.replace(
+        self.directory.write_file(
             "selection.png", lambda path: plot_selection(self.selection, title, path)
         )
 

@@ -1,4 +1,7 @@
-"""What a report was made on."""
+"""What a run, a benchmark or a report was made on, and with which code.
+
+TensorFlow is imported only to ask for GPUs: listing and planning do without it.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,33 @@ import psutil
 PROJECT = Path(__file__).resolve().parent.parent
 
 
+def device_name() -> str:
+    """Where TensorFlow computes: the first GPU's name, else processor and logical CPUs."""
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        return tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
+    return f"{_processor()}, {cpus()}"
+
+
 def machine() -> str:
     """Processor, logical CPUs, memory in GB (1e9 bytes), GPUs, system."""
     memory = psutil.virtual_memory().total / 1e9
-    parts = [_processor(), f"{os.cpu_count()} logical CPUs", f"{memory:.0f} GB"]
-    return ", ".join([*parts, _gpus() or "no GPU", platform.system()])
+    parts = [_processor(), cpus(), f"{memory:.0f} GB", _gpus() or "no GPU", platform.system()]
+    return ", ".join(parts)
+
+
+def cpus() -> str:
+    """``2 logical CPUs``, or ``1 of 2 logical CPUs`` where this process may not use them all."""
+    usable, there = usable_cpus(), os.cpu_count() or 1
+    return f"{there} logical CPUs" if usable == there else f"{usable} of {there} logical CPUs"
+
+
+def usable_cpus() -> int:
+    """Logical CPUs that this process may run on, as TensorFlow counts them for its threads."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def git_revision() -> Optional[str]:

@@ -1,0 +1,31 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def replace(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let ``write(temporary path)`` make a file in the folder of ``path``, then move it there.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    # The ending stays, because writers choose the format by it.
+    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    write(temporary)
+    os.replace(temporary, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` (UTF-8) as the whole of ``path``."""
+    replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, content: Any, indent: int = 2) -> None:
+    """Write ``content`` as the whole of ``path``; infinities and NaN are a ValueError."""
+    write_text(path, json.dumps(content, indent=indent, allow_nan=False) + "\n")
