@@ -40,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("main.py: interrupted", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:  # as in `python main.py ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in its buffer
+        print("main.py: interrupted: nobody reads its output any more", file=sys.stderr)
+        return INTERRUPTED
     return 0
 
 

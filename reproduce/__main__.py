@@ -102,9 +102,8 @@ def _print_plan(item: Item, options: Options, store: Store) -> None:
         if state == "done":
             time = duration(store.about(spec)["seconds"])
         else:
-            seconds = costs.seconds(spec)
-            time = "?" if seconds is None else ("~" if costs.is_scaled(spec) else "")
-            time += "" if seconds is None else duration(seconds)
+            cost = costs.of(spec)
+            time = "?" if cost is None else "~" * cost.scaled + duration(cost.seconds)
         print(f"{state:8}{time:>12}  {spec.title}")
     left = [spec for spec in specs if store.state(spec) == "missing"]
     failed = sum(store.state(spec) == "failed" for spec in specs)

@@ -1,17 +1,48 @@
-"""What runs will take, from what runs like them took. Nothing is known where none was measured."""
+"""What runs will take, from what runs like them took. Nothing is known where none was measured.
+
+    python -m reproduce.costs STORE
+
+writes the times of a store's runs to ``measured_runs.json`` beside this file. On other machines
+they are what is known as long as there are no measurements of their own.
+"""
 
 from __future__ import annotations
 
 import json
 import statistics
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple, Optional
 
+from models.files import write_json
 from reproduce.runs import RunSpec, Store, hash_of
 
 # They decide what comes out of a run, and not how long it takes.
-_NOT_IN_COST = ("seed", "selection_seed", "weights", "learning_rate", "weight_decay")
+_NOT_IN_COST = (
+    "results_version",
+    "seed",
+    "selection_seed",
+    "weights",
+    "learning_rate",
+    "weight_decay",
+)
 _LENGTH = ("num_epochs", "max_steps", "eval_every")
+_PLACES = ("data_dir", "cache_dir", "weights")
+_BROUGHT_ALONG = Path(__file__).with_name("measured_runs.json")
+
+
+class Cost(NamedTuple):
+    """What a run should take.
+
+    Attributes:
+        scaled: whether it is by runs of another number of epochs.
+        devices: that the measured runs were on.
+    """
+
+    seconds: float
+    scaled: bool
+    devices: tuple[str, ...]
 
 
 class Total(NamedTuple):
@@ -36,51 +67,79 @@ class Costs:
 
     Runs count as alike that differ in seed, weights and learning rate. Where there is none, runs
     of another number of epochs do, in proportion (the time to start is scaled with the rest).
+    What was brought along counts where the store has nothing.
     """
 
     def __init__(self, store: Store) -> None:
-        self._alike: dict[str, list[float]] = {}
-        self._per_epoch: dict[str, list[float]] = {}
-        self._devices: dict[str, set[str]] = {}
+        self._here, self._brought_along = _Measured(), _Measured()
         for path in sorted(store.root.glob("*/sweep.json")):
             self.add(json.loads(path.read_text(encoding="utf-8")))
+        for run in json.loads(_BROUGHT_ALONG.read_text(encoding="utf-8")):
+            settings = RunSpec(run["flags"]).configuration
+            self._brought_along.add(settings, run["seconds"], run["device"])
 
     def add(self, about: dict) -> None:
         """Count a run by its ``sweep.json``."""
-        settings, seconds = about["configuration"], about["seconds"]
+        self._here.add(about["configuration"], about["seconds"], about["device"])
+
+    def of(self, spec: RunSpec) -> Optional[Cost]:
+        """What ``spec`` should take; None if nothing like it was measured."""
+        settings = spec.configuration
+        return self._here.find(settings) or self._brought_along.find(settings)
+
+    def total(self, specs: Iterable[RunSpec]) -> Total:
+        """What ``specs`` will take together."""
+        specs = list(specs)
+        known = [cost for cost in map(self.of, specs) if cost is not None]
+        return Total(
+            sum(cost.seconds for cost in known),
+            len(known),
+            len(specs),
+            sum(cost.scaled for cost in known),
+            tuple(sorted({device for cost in known for device in cost.devices})),
+        )
+
+
+class _Measured:
+    """Seconds of runs by what they have in common."""
+
+    def __init__(self) -> None:
+        self._alike: dict[str, list[float]] = {}
+        self._per_epoch: dict[str, list[float]] = {}
+        self._devices: dict[str, set[str]] = {}
+
+    def add(self, settings: dict, seconds: float, device: str) -> None:
         alike, scaled = _groups(settings)
         self._alike.setdefault(alike, []).append(seconds)
         if _scalable(settings):
             self._per_epoch.setdefault(scaled, []).append(seconds / settings["num_epochs"])
         for group in (alike, scaled):
-            self._devices.setdefault(group, set()).add(about["device"])
+            self._devices.setdefault(group, set()).add(device)
 
-    def seconds(self, spec: RunSpec) -> Optional[float]:
-        """What ``spec`` should take; None if nothing like it was measured."""
-        alike, scaled = _groups(spec.configuration)
+    def find(self, settings: dict) -> Optional[Cost]:
+        alike, scaled = _groups(settings)
         if alike in self._alike:
-            return statistics.median(self._alike[alike])
-        if scaled in self._per_epoch and _scalable(spec.configuration):
-            return statistics.median(self._per_epoch[scaled]) * spec.configuration["num_epochs"]
+            seconds = statistics.median(self._alike[alike])
+            return Cost(seconds, False, tuple(self._devices[alike]))
+        if scaled in self._per_epoch and _scalable(settings):
+            seconds = statistics.median(self._per_epoch[scaled]) * settings["num_epochs"]
+            return Cost(seconds, True, tuple(self._devices[scaled]))
         return None
 
-    def is_scaled(self, spec: RunSpec) -> bool:
-        """Whether :meth:`seconds` is by runs of another number of epochs."""
-        return _groups(spec.configuration)[0] not in self._alike
 
-    def total(self, specs: Iterable[RunSpec]) -> Total:
-        """What ``specs`` will take together."""
-        specs = list(specs)
-        known = [spec for spec in specs if self.seconds(spec) is not None]
-        groups = {_groups(spec.configuration)[self.is_scaled(spec)] for spec in known}
-        devices = sorted(set().union(*(self._devices[group] for group in groups)))
-        return Total(
-            sum(self.seconds(spec) for spec in known),
-            len(known),
-            len(specs),
-            sum(self.is_scaled(spec) for spec in known),
-            tuple(devices),
-        )
+def to_bring_along(store: Store) -> list[dict]:
+    """``flags``, ``seconds`` and ``device`` of the runs of ``store``, without paths.
+
+    Runs of a given selection and of folders of images are left out: their flags name files.
+    """
+    found = []
+    for path in sorted(store.root.glob("*/sweep.json")):
+        about = json.loads(path.read_text(encoding="utf-8"))
+        flags = about["flags"]
+        if "selection_file" not in flags and flags["dataset_name"] != "folder":
+            flags = {name: value for name, value in flags.items() if name not in _PLACES}
+            found.append({"flags": flags, "seconds": about["seconds"], "device": about["device"]})
+    return found
 
 
 def _groups(settings: dict) -> tuple[str, str]:
@@ -120,3 +179,7 @@ def total_text(total: Total) -> str:
     if total.known < total.runs:
         text += f" for {total.known} of the {total.runs}; the others are not measured yet"
     return text
+
+
+if __name__ == "__main__":
+    write_json(_BROUGHT_ALONG, to_bring_along(Store(sys.argv[1])), indent=1)

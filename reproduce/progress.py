@@ -72,14 +72,13 @@ class Progress:
         now = time.monotonic()
         seconds = []
         for spec in self._left:
-            cost = self._costs.seconds(spec)
-            if cost is None:
-                if not self._measured:
-                    return None
-                cost = sum(self._measured) / len(self._measured)
+            cost = self._costs.of(spec)
+            if cost is None and not self._measured:
+                return None
+            left = cost.seconds if cost else sum(self._measured) / len(self._measured)
             if spec in self._running:
-                cost = max(0.0, cost - (now - self._running[spec][0]))
-            seconds.append(cost)
+                left = max(0.0, left - (now - self._running[spec][0]))
+            seconds.append(left)
         # No run is spread over workers, so the longest is the least it takes.
         return max(sum(seconds) / max(1, self.workers), max(seconds)) if seconds else 0.0
 

@@ -13,7 +13,7 @@ import pytest
 
 from models.errors import UserError
 from reproduce import __main__ as command
-from reproduce import items, runs
+from reproduce import costs, items, runs
 from reproduce.attempts import claim
 from reproduce.command_line import run_flags
 from reproduce.costs import Costs, duration, total_text
@@ -255,21 +255,31 @@ def test_gpus_are_those_that_nvidia_smi_lists(tmp_path, monkeypatch):
 # What it takes
 
 
-def test_costs_are_measured_or_not_known(store, program):
+@pytest.fixture
+def brought_along(tmp_path, monkeypatch):
+    """The file of measurements that comes with the code, empty."""
+    path = tmp_path / "measured_runs.json"
+    path.write_text("[]")
+    monkeypatch.setattr(costs, "_BROUGHT_ALONG", path)
+    return path
+
+
+def test_costs_are_measured_or_not_known(store, program, brought_along):
     assert total_text(Costs(store).total([spec(1)])) == "not measured yet"
     sweep(store, [spec(1)], program)
     path = store.directory(spec(1)) / "sweep.json"
     about = json.loads(path.read_text())
     configuration = {**about["configuration"], "max_steps": None, "num_epochs": 10}
     path.write_text(json.dumps({**about, "configuration": configuration, "seconds": 600.0}))
-    costs = Costs(store)
+    found = Costs(store)
     alike, longer, unlike = (
         RunSpec({"model_name": "digitnet", "dataset_name": "digits", **flags})
         for flags in ({"seed": 5, "num_epochs": 10}, {"num_epochs": 20}, {"rho": 0.7})
     )
-    assert [costs.seconds(one) for one in (alike, longer, unlike)] == [600.0, 1200.0, None]
-    assert [costs.is_scaled(one) for one in (alike, longer)] == [False, True]
-    assert total_text(costs.total([alike, longer, unlike])) == (
+    assert found.of(alike) == costs.Cost(600.0, False, ("a test",))
+    assert found.of(longer) == costs.Cost(1200.0, True, ("a test",))
+    assert found.of(unlike) is None
+    assert total_text(found.total([alike, longer, unlike])) == (
         "30 min by measurement on a test, 1 run scaled by the epochs for 2 of the 3; "
         "the others are not measured yet"
     )
@@ -278,6 +288,19 @@ def test_costs_are_measured_or_not_known(store, program):
     assert progress.seconds_left() == 1200.0
     assert progress.summary() == "0 done, 0 failed, 2 left, about 20 min"
     assert Progress(store, [unlike]).summary().endswith("1 left, time not known yet")
+
+
+def test_costs_brought_along_count_where_there_are_no_others(store, program, brought_along):
+    sweep(store, [spec(1)], program)
+    (entry,) = costs.to_bring_along(store)
+    assert not {"data_dir", "cache_dir", "weights"} & entry["flags"].keys()
+    brought_along.write_text(json.dumps([{**entry, "seconds": 30.0, "device": "elsewhere"}]))
+    assert Costs(Store(store.root / "empty")).of(spec(2)).devices == ("elsewhere",)
+    assert Costs(store).of(spec(2)).devices == ("a test",)
+
+
+def test_costs_that_come_with_the_code_can_be_read(store):
+    assert Costs(store).of(spec(1)) is None
 
 
 def test_durations_read_well():

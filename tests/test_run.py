@@ -222,6 +222,21 @@ def test_a_diverging_loss_ends_the_run_and_keeps_what_was_measured(tmp_path, cap
     assert (folder / "selection.json").exists()
 
 
+def test_a_reader_that_goes_away_interrupts(tmp_path):
+    """As in `python main.py ... | head -n 1`."""
+    command = [sys.executable, "main.py", *DIGITS, "--num_epochs", "1", "--max_steps", "2"]
+    command += ["--output_dir", str(tmp_path), "--run_name", "run"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline().startswith("DigitNet")
+    process.stdout.close()
+    errors = process.stderr.read()
+    assert process.wait() == 130
+    assert errors.strip() == "main.py: interrupted: nobody reads its output any more"
+    assert _json(tmp_path / "run", "result.json")["status"] == "interrupted"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interruption_leaves_what_was_measured(number, tmp_path):
     command = [sys.executable, "main.py", *DIGITS, "--num_epochs", "10000"]

@@ -40,7 +40,7 @@ def run(config: RunConfig) -> RunResult:
     Raises:
         UserError: the configuration cannot be run; no run directory is left.
         RunError: activations or a loss are not finite; what was measured is left.
-        KeyboardInterrupt: likewise.
+        KeyboardInterrupt, BrokenPipeError (of standard output): likewise.
     """
     started = time.perf_counter()
     check_output_dir(config)
@@ -51,7 +51,7 @@ def run(config: RunConfig) -> RunResult:
     except UserError:
         job.directory.remove()
         raise
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, BrokenPipeError):
         job.finish("interrupted")
         raise
     except RunError as error:
@@ -122,6 +122,10 @@ class Run:
         self._cache: dict = {}
         self.directory = RunDirectory.create(config)
         self.directory.write_config(config)
+
+    def story(self) -> None:
+        """Select, and train unless the selection is all that was asked for."""
+        config, data = self.config, self.data
         print(
             f"{self.network.backbone.title} ({len(self.network.layers)} layers, "
             f"{self.network.params:,} parameters) on {data.name}: {len(data.train)} training and "
@@ -129,10 +133,6 @@ class Run:
             f"writing to {self.directory.path}",
             flush=True,
         )
-
-    def story(self) -> None:
-        """Select, and train unless the selection is all that was asked for."""
-        config = self.config
         if config.stability:
             print(report.stability_lines(stability(config, self.network, self.data)), flush=True)
         if config.select_only or config.plan:
