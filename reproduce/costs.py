@@ -9,6 +9,7 @@ they are what is known as long as there are no measurements of their own.
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import sys
 from collections.abc import Iterable
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 from models.files import write_json
+from reproduce.paper_values import TEST_IMAGES, TRAIN_IMAGES
 from reproduce.runs import RunSpec, Store, hash_of
 
 # They decide what comes out of a run, and not how long it takes.
@@ -27,7 +29,20 @@ _NOT_IN_COST = (
     "learning_rate",
     "weight_decay",
 )
-_LENGTH = ("num_epochs", "max_steps", "eval_every")
+# They decide how much a run computes: see _work.
+_IN_WORK = (
+    "model_name",
+    "dataset_name",
+    "num_epochs",
+    "max_steps",
+    "eval_every",
+    "train_split",
+    "test_split",
+)
+# Seconds of a forward pass over 40 images, of which only the ratios matter (benchmarks/results.md).
+_FORWARD = {"mobilenetv2": 0.31, "resnet50": 1.76, "vgg16": 5.43, "vit": 7.74}
+_TRAINING = 2.0  # an image trained, in images evaluated: 1 where only the head is, 3 where all is
+_START = 13.0  # seconds to the end of the first step, whatever is computed then (likewise)
 _PLACES = ("data_dir", "cache_dir", "weights")
 _BROUGHT_ALONG = Path(__file__).with_name("measured_runs.json")
 
@@ -36,7 +51,7 @@ class Cost(NamedTuple):
     """What a run should take.
 
     Attributes:
-        scaled: whether it is by runs of another number of epochs.
+        scaled: whether it is by runs of another length, model or data set: roughly, then.
         devices: that the measured runs were on.
     """
 
@@ -51,7 +66,7 @@ class Total(NamedTuple):
     Attributes:
         seconds: of the ones that can be told, one after another.
         known, runs: how many those are, of how many.
-        scaled: how many of them by runs of another number of epochs.
+        scaled: how many of them by runs of another length, model or data set.
         devices: that the measured runs were on.
     """
 
@@ -66,8 +81,9 @@ class Costs:
     """Seconds of runs, by settings; :meth:`add` those that end, or read a store's.
 
     Runs count as alike that differ in seed, weights and learning rate. Where there is none, runs
-    of another number of epochs do, in proportion (the time to start is scaled with the rest).
-    What was brought along counts where the store has nothing.
+    of another length, model or data set do, in proportion to what they compute: images trained
+    and evaluated, times the backbone's forward pass. What was brought along counts where the
+    store has nothing.
     """
 
     def __init__(self, store: Store) -> None:
@@ -105,14 +121,16 @@ class _Measured:
 
     def __init__(self) -> None:
         self._alike: dict[str, list[float]] = {}
-        self._per_epoch: dict[str, list[float]] = {}
+        self._per_work: dict[str, list[float]] = {}
         self._devices: dict[str, set[str]] = {}
 
     def add(self, settings: dict, seconds: float, device: str) -> None:
         alike, scaled = _groups(settings)
         self._alike.setdefault(alike, []).append(seconds)
-        if _scalable(settings):
-            self._per_epoch.setdefault(scaled, []).append(seconds / settings["num_epochs"])
+        work = _work(settings)
+        if work:
+            rest = max(0.0, seconds - _START)
+            self._per_work.setdefault(scaled, []).append(rest / work)
         for group in (alike, scaled):
             self._devices.setdefault(group, set()).add(device)
 
@@ -121,8 +139,9 @@ class _Measured:
         if alike in self._alike:
             seconds = statistics.median(self._alike[alike])
             return Cost(seconds, False, tuple(self._devices[alike]))
-        if scaled in self._per_epoch and _scalable(settings):
-            seconds = statistics.median(self._per_epoch[scaled]) * settings["num_epochs"]
+        work = _work(settings)
+        if work and scaled in self._per_work:
+            seconds = _START + statistics.median(self._per_work[scaled]) * work
             return Cost(seconds, True, tuple(self._devices[scaled]))
         return None
 
@@ -143,15 +162,27 @@ def to_bring_along(store: Store) -> list[dict]:
 
 
 def _groups(settings: dict) -> tuple[str, str]:
-    """Names for the runs that are alike, and for those alike but for their length."""
+    """Names for the runs that are alike, and for those alike but for how much they compute."""
     alike = {key: value for key, value in settings.items() if key not in _NOT_IN_COST}
-    scaled = {key: value for key, value in alike.items() if key not in _LENGTH}
+    scaled = {key: value for key, value in alike.items() if key not in _IN_WORK}
+    if settings["model_name"] not in _FORWARD:
+        scaled["model_name"] = settings["model_name"]
     return hash_of(alike), hash_of(scaled)
 
 
-def _scalable(settings: dict) -> bool:
-    trained = not (settings["select_only"] or settings["plan"])
-    return bool(settings["num_epochs"]) and settings["max_steps"] is None and trained
+def _work(settings: dict) -> Optional[float]:
+    """What a run computes, to compare it with runs of its group; None if that is not known."""
+    forward = _FORWARD.get(settings["model_name"], 1.0)
+    if settings["select_only"] or settings["plan"]:
+        return forward
+    if settings["dataset_name"] not in TRAIN_IMAGES:
+        return None
+    train, test = (images[settings["dataset_name"]] for images in (TRAIN_IMAGES, TEST_IMAGES))
+    trained = settings["num_epochs"] * train
+    if settings["max_steps"] is not None:
+        trained = min(trained, settings["max_steps"] * settings["batch_size"])
+    evaluations = math.ceil(trained / train / settings["eval_every"])
+    return forward * (_TRAINING * trained + evaluations * test)
 
 
 def duration(seconds: float) -> str:
@@ -175,9 +206,9 @@ def total_text(total: Total) -> str:
         return "not measured yet"
     text = f"{duration(total.seconds)} by measurement on {'; '.join(total.devices)}"
     if total.scaled:
-        text += f", {count(total.scaled)} scaled by the epochs"
+        text += f" ({count(total.scaled)} scaled from others)"
     if total.known < total.runs:
-        text += f" for {total.known} of the {total.runs}; the others are not measured yet"
+        text += f", for {total.known} of the {total.runs}; the others are not measured yet"
     return text
 
 

@@ -32,6 +32,13 @@ TRAIN_IMAGES = {  # appendix C
     "oxford_flowers102": 1020,
     "digits": 599,  # not the paper's: the embedded set
 }
+TEST_IMAGES = {  # likewise
+    "stanford_dogs": 8580,
+    "oxford_iiit_pet": 3669,
+    "caltech_birds2011": 5794,
+    "oxford_flowers102": 6149,
+    "digits": 297,
+}
 METHODS = (  # the columns of Table 2, in its order
     "full_training",
     "traditional_tl_training",

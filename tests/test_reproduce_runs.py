@@ -277,15 +277,15 @@ def test_costs_are_measured_or_not_known(store, program, brought_along):
         for flags in ({"seed": 5, "num_epochs": 10}, {"num_epochs": 20}, {"rho": 0.7})
     )
     assert found.of(alike) == costs.Cost(600.0, False, ("a test",))
-    assert found.of(longer) == costs.Cost(1200.0, True, ("a test",))
+    assert found.of(longer) == costs.Cost(pytest.approx(1200.0, rel=0.02), True, ("a test",))
     assert found.of(unlike) is None
     assert total_text(found.total([alike, longer, unlike])) == (
-        "30 min by measurement on a test, 1 run scaled by the epochs for 2 of the 3; "
+        "30 min by measurement on a test (1 run scaled from others), for 2 of the 3; "
         "the others are not measured yet"
     )
     progress = Progress(store, [alike, longer])
     progress.workers = 2
-    assert progress.seconds_left() == 1200.0
+    assert progress.seconds_left() == found.of(longer).seconds
     assert progress.summary() == "0 done, 0 failed, 2 left, about 20 min"
     assert Progress(store, [unlike]).summary().endswith("1 left, time not known yet")
 
@@ -297,6 +297,27 @@ def test_costs_brought_along_count_where_there_are_no_others(store, program, bro
     brought_along.write_text(json.dumps([{**entry, "seconds": 30.0, "device": "elsewhere"}]))
     assert Costs(Store(store.root / "empty")).of(spec(2)).devices == ("elsewhere",)
     assert Costs(store).of(spec(2)).devices == ("a test",)
+
+
+def test_costs_scale_with_what_is_computed(store, program, brought_along):
+    def run(model: str, dataset: str, **flags) -> RunSpec:
+        return RunSpec({"model_name": model, "dataset_name": dataset, "weights": "none", **flags})
+
+    flowers = run("mobilenetv2", "oxford_flowers102", num_epochs=10, eval_every=10)
+    entry = {"flags": dict(flowers.flags), "seconds": 813.0, "device": "elsewhere"}
+    brought_along.write_text(json.dumps([entry]))
+    found = Costs(store)
+    assert not found.of(flowers).scaled
+    # 20400 + 6149 images in 800 s
+    twice = run("mobilenetv2", "oxford_flowers102", num_epochs=10, eval_every=1)
+    assert found.of(twice).seconds == pytest.approx(13 + 800 * (20400 + 61490) / 26549)
+    part = run("mobilenetv2", "oxford_flowers102", num_epochs=10, max_steps=51)
+    assert found.of(part).seconds == pytest.approx(13 + 800 * (816 + 6149) / 26549)
+    pets = run("resnet50", "oxford_iiit_pet", num_epochs=1)
+    forward = 1.76 / 0.31
+    assert found.of(pets).seconds == pytest.approx(13 + 800 * forward * (7360 + 3669) / 26549)
+    assert found.of(run("mobilenetv2", "cifar10", num_epochs=10)) is None
+    assert found.of(run("digitnet", "digits", num_epochs=10)) is None
 
 
 def test_costs_that_come_with_the_code_can_be_read(store):
