@@ -114,8 +114,8 @@ def result_summary(result: RunResult, accounting: str) -> str:
     lines.append(memory_table(result.memory, accounting))
     lines.append(
         "(paper: Table 3's accounting as printed, which counts the batch twice, frozen weights as "
-        "4-bit,\n and gradients, momentum and ViT's encoder as zero; estimate: what it should take; "
-        "measured:\n what it took here)"
+        "4-bit,\n and gradients, momentum and ViT's encoder as zero; estimate: what it should "
+        "take; measured:\n what it took here)"
     )
     return "\n".join(lines)
 
