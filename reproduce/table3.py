@@ -24,8 +24,9 @@ OTHER_CLASSES = {
     ("last_k_training", "resnet50"): 102,
 }
 FIXED = ("inference", "full_training", "traditional_tl_training", "last_k_training")
-SELECTED = ("elastic_training", "fisher_training", "act_norm_betti_train")
-LEAN = "act_norm_betti_train, lean"  # a row of ours
+ADABET = "act_norm_betti_train"
+SELECTED = ("elastic_training", "fisher_training", ADABET)
+LEAN = f"{ADABET}, lean"  # a row of ours
 STOCK = "full_training, stock"  # a row of ours
 IN_TRAINING = "part of training"
 _TITLES = {
@@ -110,10 +111,33 @@ def build(store: Store, options: Options) -> Report:
             "the first selection. PruneTrain starts with everything and has no selection beside "
             "training.",
             "Selection estimates and measurements are of this tool's own selection: 40 images at "
-            "once for AdaBet (or, lean, a few), one backward pass over 8 for Fisher information.",
+            "once for AdaBet (or, lean, a few), one backward pass over 8 for Fisher information. "
+            + _agreement(found),
         ),
         sources=sources(store, specs(options)),
     )
+
+
+def _agreement(found: Mapping[str, Mapping[str, Mapping[str, Megabytes]]]) -> str:
+    """How far the estimates are from the measured peaks, by phase."""
+    groups = (
+        ("training", "training", FIXED + SELECTED),
+        ("selection by forward passes", "selection", (ADABET, LEAN)),
+        ("selection by a backward pass", "selection", SELECTED[:-1]),
+    )
+    lines = []
+    for title, phase, names in groups:
+        entries = [found[model][phase].get(name) for model in found for name in names]
+        off = [
+            100 * (entry.estimate / entry.measured - 1)
+            for entry in entries
+            if entry and entry.estimate and entry.measured
+        ]
+        if off:
+            lines.append(f"{title} {min(off):+.0f}% to {max(off):+.0f}%")
+    if not lines:
+        return ""
+    return f"The estimate against the measured peak: {', '.join(lines)}."
 
 
 def _random_weights(options: Options, models: Iterable[str]) -> str:
@@ -180,7 +204,7 @@ def _selection(
     found = {"prune_training": Megabytes(paper_full, None, None, IN_TRAINING)}
     for method in (*SELECTED, LEAN):
         spec = _spec(options, model, method)
-        kind = {"act_norm_betti_train": "forward", LEAN: "lean"}.get(method, "backward")
+        kind = {ADABET: "forward", LEAN: "lean"}.get(method, "backward")
         paper = paper_full if kind == "backward" else kinds[kind]["paper"]
         peak, why = None, ""
         if store.state(spec) != "done":
