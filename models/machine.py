@@ -15,6 +15,7 @@ from typing import Optional
 import psutil
 
 PROJECT = Path(__file__).resolve().parent.parent
+_OURS = (".", ":(exclude)reports", ":(exclude)benchmarks/results.md")
 
 
 def device_name() -> str:
@@ -47,12 +48,17 @@ def usable_cpus() -> int:
 
 
 def git_revision() -> Optional[str]:
-    """The checked-out commit, with ``+changes`` if tracked files differ; None outside git."""
+    """The checked-out commit, with ``+changes`` if tracked files differ; None outside git.
+
+    What the tool itself writes into the repository is not a change.
+    """
     git = shutil.which("git")
     if git is None or not (PROJECT / ".git").exists():
         return None
     head = _output([git, "-C", str(PROJECT), "rev-parse", "HEAD"])
-    changed = _output([git, "-C", str(PROJECT), "status", "--porcelain", "--untracked-files=no"])
+    changed = _output(
+        [git, "-C", str(PROJECT), "status", "--porcelain", "--untracked-files=no", "--", *_OURS]
+    )
     return head + ("+changes" if changed else "") if head else None
 
 

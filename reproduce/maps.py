@@ -64,11 +64,11 @@ def _build_figure6(store: Store, options: Options) -> Report:
         cells = (missing,) * 3
         if done:
             head = "head selected" if chosen[-1] else "head frozen"
-            numbers = (sum(chosen), sum(row["params"] for row in selection["layers"]))
+            whole = sum(row["params"] for row in selection["layers"])
             params = sum(r["params"] for r, on in zip(selection["layers"], chosen) if on)
             cells = (
-                Cell((float(numbers[0]),), text=head),
-                Cell((100 * params / numbers[1],)),
+                Cell(text=f"{sum(chosen)}, {head}"),
+                Cell((100 * params / whole,)),
                 Cell((_smallest(selection, rho),)),
             )
         table.append((f"{rho:g}", cells))
