@@ -29,7 +29,7 @@ from selection.record import Trained
 
 PAPER_BATCH_SIZE = 8  # of Table 3
 PAPER_FROZEN_BITS = 4  # per frozen parameter in Table 3
-SELECTION_KINDS = ("none", "forward", "backward")
+SELECTION_KINDS = ("none", "forward", "activation_gradients", "variable_gradients")
 
 
 @dataclass(frozen=True)
@@ -136,9 +136,11 @@ def estimate_selection_memory(
     ``"forward"`` (Betti numbers): inference, each activation reduced to distances as it appears,
     on all ``samples`` at once or, with ``mode`` ``"lean"``, on those of one pass; a slice of an
     activation and its centred copy, of up to 4 MB each, come on top. Left out are up to 17 MB of
-    products where layers are wide. ``"backward"`` (Fisher information and the like): one backward
-    pass through everything at ``batch_size``, without momentum. ``"none"``: None. All of these run
-    the Keras layers as TensorFlow does (``frozen="stock"``).
+    products where layers are wide. ``"activation_gradients"`` (Fisher information): a backward
+    pass over ``batch_size`` images that finds every layer's activation, and computes no gradient of
+    a variable. ``"variable_gradients"`` (ElasticTrainer): one that computes all of these, beside
+    the weights before the step and the step. ``"none"``: None. All of these run the Keras layers
+    as TensorFlow does (``frozen="stock"``).
 
     Args:
         batch_size: images of a training step, or of a mini-batch of the selection.
@@ -158,7 +160,28 @@ def estimate_selection_memory(
         return dataclasses.replace(inference, peak_activations=peak)
     everything = network.model.trainable_weights
     full = estimate_memory(network, everything, batch_size, frozen="stock", frozen_bits=frozen_bits)
-    return dataclasses.replace(full, momentum=0.0)
+    if kind == "variable_gradients":
+        both = 2 * full.gradients
+        return dataclasses.replace(
+            full, momentum=0.0, peak_activations=full.peak_activations + both
+        )
+    graph = operations(network.model, "stock")
+    last = {id(op.layer): op.output for op in graph}
+    activations = simulate(
+        graph,
+        everything,
+        batch_size,
+        {variable.ref(): 0.0 for variable in everything},
+        [last[id(layer.keras_layer)] for layer in network.layers],
+    )
+    return dataclasses.replace(
+        full,
+        gradients=0.0,
+        momentum=0.0,
+        kept_activations=activations.kept / MB,
+        peak_activations=activations.peak / MB,
+        peak_layer=activations.peak_layer,
+    )
 
 
 def paper_memory(
@@ -210,12 +233,12 @@ def paper_selection_memory(
     """MB in the left half of Table 3: inference, full training or, without selection, None.
 
     Raises:
-        ValueError: a ``kind`` other than ``"forward"``, ``"backward"`` or ``"none"``.
+        ValueError: a ``kind`` that is none of ``SELECTION_KINDS``.
     """
     _check_kind(kind)
     if kind == "none":
         return None
-    trained = network.model.trainable_weights if kind == "backward" else ()
+    trained = () if kind == "forward" else network.model.trainable_weights
     return paper_memory(network, trained, batch_size)
 
 
@@ -250,7 +273,7 @@ def memory_report(
         trained: what training updates; nothing for inference.
         batch_size: images per training step.
         samples: images in one forward pass of the selection.
-        selection_kind: ``"none"``, ``"forward"`` or ``"backward"``.
+        selection_kind: one of ``SELECTION_KINDS``.
         selection_meter, training_meter: None for a phase that did not take place.
         frozen, waiting_batches: of the training, see :func:`estimate_memory`.
 

@@ -48,6 +48,7 @@ def simulate(
     trained: Collection[tf.Variable],
     batch_size: int,
     shares: Mapping | None = None,
+    stay: Collection[int] = (),
 ) -> Activations:
     """Run the buffers of ``operations(model, ...)`` through a step on ``trained``.
 
@@ -59,8 +60,9 @@ def simulate(
     Args:
         shares: by ``variable.ref()``, which share of its output channels is trained; 1 where it
             says nothing.
+        stay: outputs of operations that something reads beside their gradients.
     """
-    simulation = _Simulation(graph, trained, batch_size, shares or {})
+    simulation = _Simulation(graph, trained, batch_size, shares or {}, stay)
     simulation.forward()
     kept = simulation.kept()
     simulation.backward()
@@ -90,6 +92,7 @@ class _Simulation:
         trained: Collection[tf.Variable],
         batch_size: int,
         shares: Mapping,
+        stay: Collection[int],
     ) -> None:
         self.peak, self.peak_layer = 0, ""
         self._graph = graph
@@ -102,9 +105,11 @@ class _Simulation:
             trains = any(variable.ref() in self._trained for variable in op.variables)
             self._carries[op.output] = crossed or trains
         self._kept = {op.output: self._kept_by(op) for op in graph}
-        stay = set().union(*(one.tensors for one in self._kept.values()))
+        for tensor in stay:
+            self._kept[tensor].tensors.add(tensor)
+        kept = set().union(*(one.tensors for one in self._kept.values()))
         for op in graph:  # a mask can be read off an output that is kept anyway
-            if op.remembers == MASK and op.output in stay:
+            if op.remembers == MASK and op.output in kept:
                 self._kept[op.output].own = 0
         self._branches: dict[int, list[Operation]] = {}
         for op in graph:

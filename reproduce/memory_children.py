@@ -22,6 +22,7 @@ from models.network import Network, build_network
 from models.registry import BACKBONES
 from selection.ranking import number_selected
 from selection.record import Trained
+from selection.registry import TRAIN_TYPES
 from train.hyperparameters import POOLED_SAMPLES, RHO
 from train.loop import Trainer
 
@@ -47,30 +48,21 @@ def accounting(
 
 
 def selection_accounting(model: str, classes: int) -> dict[str, dict[str, float]]:
-    """``paper`` and ``estimate`` of a selection by forward passes (over 40 images, ``fast`` or
-    ``lean``) or a backward pass (over 8), MB."""
+    """``paper`` and ``estimate`` of a selection by train type, and by AdaBet in ``lean`` mode, MB.
+
+    Forward passes are over 40 images, backward passes over 8.
+    """
     network = _network(model, classes)
 
-    def estimate(kind: str, mode: str = "fast") -> float:
+    def figures(kind: str, mode: str = "fast") -> dict[str, float]:
         found = estimate_selection_memory(
             network, PAPER_BATCH_SIZE, POOLED_SAMPLES, kind, mode=mode
         )
-        return found.total
+        return {"paper": paper_selection_memory(network, kind), "estimate": found.total}
 
-    return {
-        "forward": {
-            "paper": paper_selection_memory(network, "forward"),
-            "estimate": estimate("forward"),
-        },
-        "lean": {
-            "paper": paper_selection_memory(network, "forward"),
-            "estimate": estimate("forward", "lean"),
-        },
-        "backward": {
-            "paper": paper_selection_memory(network, "backward"),
-            "estimate": estimate("backward"),
-        },
-    }
+    costs = {name: entry.cost for name, entry in TRAIN_TYPES.items() if entry.cost != "none"}
+    found = {name: figures(cost) for name, cost in costs.items()}
+    return {**found, "lean": figures("forward", "lean")}
 
 
 def measured_peak(model: str, classes: int, choice: Choice, frozen: str = "lean") -> float:

@@ -204,14 +204,15 @@ def _selection(
     found = {"prune_training": Megabytes(paper_full, None, None, IN_TRAINING)}
     for method in (*SELECTED, LEAN):
         spec = _spec(options, model, method)
-        kind = {ADABET: "forward", LEAN: "lean"}.get(method, "backward")
-        paper = paper_full if kind == "backward" else kinds[kind]["paper"]
+        figures = kinds["lean" if method == LEAN else method]
+        # Of a backward pass it is what full training is, and with its classes.
+        paper = figures["paper"] if method in (ADABET, LEAN) else paper_full
         peak, why = None, ""
         if store.state(spec) != "done":
             why = why_missing(store, [spec])
         else:
             peak = store.result(spec)["memory"]["measured_allocator"]["selection"]
-        found[method] = Megabytes(paper, kinds[kind]["estimate"], peak, why)
+        found[method] = Megabytes(paper, figures["estimate"], peak, why)
     return found
 
 

@@ -76,8 +76,8 @@ class TrainType:
     Attributes:
         function: ``module:function`` in this package; called with a :class:`SelectionRequest`
             and keyword ``options``, it returns a :class:`Selection`.
-        cost: what selecting takes: ``none`` (a fixed rule), ``forward`` passes, or a
-            ``backward`` pass through the whole network.
+        cost: what selecting takes: ``none`` (a fixed rule), ``forward`` passes, or a backward
+            pass through the whole network for ``activation_gradients`` or ``variable_gradients``.
         uses_rho: whether ``--rho`` matters.
         order: how layers are taken one after another until rho, or a memory budget, ends it: by
             ``score``, from the ``last`` one back, or empty for those that choose otherwise.
@@ -175,14 +175,14 @@ TRAIN_TYPES = {
             function="fisher:select",
             summary="top rho of the layers by Fisher information on one labelled batch",
             order="score",
-            cost="backward",
+            cost="activation_gradients",
             aliases=("fisher",),
         ),
         TrainType(
             name="elastic_training",
             function="elastic:select",
             summary="ElasticTrainer: tensors by knapsack, anew every --interval epochs",
-            cost="backward",
+            cost="variable_gradients",
             plan="elastic",
         ),
         TrainType(

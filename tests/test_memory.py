@@ -105,7 +105,8 @@ def test_paper_selection_is_inference_or_full_training(built):
     }
     assert cost["none"] is None
     assert round(cost["forward"], 2) == 243.04
-    assert round(cost["backward"], 2) == 777.12
+    assert round(cost["activation_gradients"], 2) == 777.12
+    assert round(cost["variable_gradients"], 2) == 777.12
 
 
 def test_paper_counts_the_batch_twice():
@@ -282,11 +283,28 @@ def test_selection_estimates():
     copies = 2 * 40 * 256 * 4
     inference = estimate_memory(network, (), 40, frozen="stock")
     assert bytes_of(forward.total) == bytes_of(inference.total) + copies
-    backward = estimate_selection_memory(network, 8, 40, "backward")
     full = estimate_memory(network, network.model.trainable_weights, 8, frozen="stock")
-    assert backward.total == pytest.approx(full.total - full.momentum)
-    with pytest.raises(ValueError, match="backwards.*none, forward, backward"):
+    step = estimate_selection_memory(network, 8, 40, "variable_gradients")
+    # In place of the momentum, the weights before the step and the step.
+    assert step.total == pytest.approx(full.total - full.momentum + 2 * full.gradients)
+    with pytest.raises(ValueError, match="backwards.*none, forward, activation_gradients"):
         estimate_selection_memory(network, 8, 40, "backwards")
+
+
+def test_fisher_information_finds_every_activation():
+    """Stock training drops the output of a batch norm that a ReLU follows: its own is enough."""
+    inputs = tf.keras.Input((8, 8, 3))
+    x = tf.keras.layers.Conv2D(4, 3, padding="same", use_bias=False)(inputs)
+    x = tf.keras.layers.BatchNormalization()(x)
+    x = tf.keras.layers.ReLU()(x)
+    x = tf.keras.layers.GlobalAveragePooling2D()(x)
+    network = as_network(tf.keras.Model(inputs, tf.keras.layers.Dense(2)(x)))
+    fisher = estimate_selection_memory(network, 8, 40, "activation_gradients")
+    full = estimate_memory(network, network.model.trainable_weights, 8, frozen="stock")
+    outputs = 8 * (8 * 8 * 4 + 2) * 4  # of the batch norm and of the head
+    assert bytes_of(fisher.kept_activations) == bytes_of(full.kept_activations) + outputs
+    assert fisher.gradients == fisher.momentum == 0.0
+    assert fisher.weights == pytest.approx(full.weights)
 
 
 def test_foreign_variable_is_refused():
