@@ -14,6 +14,7 @@ from reproduce.executors import LocalExecutor
 from reproduce.progress import Progress
 from reproduce.runs import RunSpec, Store
 from reproduce.sweep import Sweep
+from tests.processes import signals_as_in_a_terminal
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -151,6 +152,7 @@ def sweep_process(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=signals_as_in_a_terminal,
     )
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from main import main
 from tests.helpers import assert_refused
+from tests.processes import signals_as_in_a_terminal
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = ["--model_name", "digitnet", "--dataset_name", "digits", "--rho", "0.3"]
@@ -247,8 +248,7 @@ def test_interruption_leaves_what_was_measured(number, tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Where the tests run in a shell's background, SIGINT is ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+        preexec_fn=signals_as_in_a_terminal,
     )
     metrics = tmp_path / "run" / "metrics.jsonl"
     deadline = time.monotonic() + 120
