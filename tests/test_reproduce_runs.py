@@ -320,8 +320,14 @@ def test_costs_scale_with_what_is_computed(store, program, brought_along):
     assert found.of(run("digitnet", "digits", num_epochs=10)) is None
 
 
-def test_costs_that_come_with_the_code_can_be_read(store):
-    assert Costs(store).of(spec(1)) is None
+def test_costs_that_come_with_the_code(store):
+    flags = {"model_name": "mobilenetv2", "dataset_name": "oxford_flowers102", "eval_every": 50}
+    found = Costs(store)
+    whole = found.of(RunSpec({**flags, "train_type": "full_training"}))
+    head = found.of(RunSpec({**flags, "train_type": "traditional_tl_training"}))
+    assert whole.seconds > head.seconds > 60
+    assert not whole.scaled
+    assert found.of(spec(1)) is None
 
 
 def test_durations_read_well():
