@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all; JSON."""
 
 from __future__ import annotations
 
@@ -24,6 +24,16 @@ def replace(path: Path, write: Callable[[Path], Any]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` (UTF-8) as the whole of ``path``."""
     replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path) -> Any:
+    """The parsed content of ``path``.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no UTF-8, or no JSON.
+    """
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_json(path: Path, content: Any, indent: int = 2) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import errno
 import fcntl
-import json
 import os
 import shutil
 import signal
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from models.errors import UserError
-from models.files import write_json
+from models.files import read_json, write_json
 from reproduce.runs import RunSpec, Store, is_completed
 
 _OUTPUT_LINES = 30  # kept of a failed run
@@ -69,7 +68,7 @@ class Attempt:
     def note(self, facts: dict[str, Any]) -> None:
         """Add ``facts`` to what becomes ``sweep.json``."""
         path = self.folder / "about.json"
-        write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **facts})
+        write_json(path, {**read_json(path), **facts})
 
     def settle(self, status: int, why: str = "") -> Ended:
         """Put the result, or the failure, into the store and let go of the run.
@@ -106,10 +105,10 @@ class Attempt:
 
     def _publish(self) -> None:
         run, target = self.folder / "run", self.store.directory(self.spec)
-        facts = json.loads((self.folder / "about.json").read_text(encoding="utf-8"))
-        result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+        facts = read_json(self.folder / "about.json")
+        result = read_json(run / "result.json")
         seconds = max(time.time() - self._started, result["wall_seconds"])
-        config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+        config = read_json(run / "config.json")
         facts.setdefault("seconds", round(seconds, 2))
         facts.update(device=config["environment"]["device"], ended=_now())
         write_json(run / "sweep.json", facts)
@@ -185,7 +184,7 @@ def _reason(status: int, run: Path, output: list[str]) -> tuple[str, bool]:
         return last.replace("main.py: error: ", "") or "refused by main.py", False
     result = run / "result.json"
     if result.exists():
-        error = json.loads(result.read_text(encoding="utf-8"))["error"]
+        error = read_json(result)["error"]
         if error:
             return error, True
     return last or f"ended with status {status} and without a result", True

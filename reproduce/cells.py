@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
+from models.files import read_json
 from reproduce.items import Options
 from reproduce.paper_values import METHOD_TITLES, MODEL_TITLES
 from reproduce.report import published
@@ -110,8 +110,7 @@ def sources(
 
 def _source(folder: Path) -> dict[str, Any]:
     about, result, config = (
-        json.loads((folder / name).read_text(encoding="utf-8"))
-        for name in ("sweep.json", "result.json", "config.json")
+        read_json(folder / name) for name in ("sweep.json", "result.json", "config.json")
     )
     kept = ("device", "logical_cpus", "git_revision", "python", "packages")
     return {

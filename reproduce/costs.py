@@ -8,7 +8,6 @@ they are what is known as long as there are no measurements of their own.
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 import sys
@@ -16,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from models.files import write_json
+from models.files import read_json, write_json
 from reproduce.paper_values import TEST_IMAGES, TRAIN_IMAGES
 from reproduce.runs import RunSpec, Store, hash_of
 
@@ -88,9 +87,9 @@ class Costs:
 
     def __init__(self, store: Store) -> None:
         self._here, self._brought_along = _Measured(), _Measured()
-        for path in sorted(store.root.glob("*/sweep.json")):
-            self.add(json.loads(path.read_text(encoding="utf-8")))
-        for run in json.loads(_BROUGHT_ALONG.read_text(encoding="utf-8")):
+        for about in store.abouts():
+            self.add(about)
+        for run in read_json(_BROUGHT_ALONG):
             settings = RunSpec(run["flags"]).configuration
             self._brought_along.add(settings, run["seconds"], run["device"])
 
@@ -152,8 +151,7 @@ def to_bring_along(store: Store) -> list[dict]:
     Runs of a given selection and of folders of images are left out: their flags name files.
     """
     found = []
-    for path in sorted(store.root.glob("*/sweep.json")):
-        about = json.loads(path.read_text(encoding="utf-8"))
+    for about in store.abouts():
         flags = about["flags"]
         if "selection_file" not in flags and flags["dataset_name"] != "folder":
             flags = {name: value for name, value in flags.items() if name not in _PLACES}

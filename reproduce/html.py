@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 import html
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from models.files import write_text
+from models.files import read_json, write_text
 from reproduce.render import made_lines, missing_label, reading_line, reasons_of
 from reproduce.tables import Cell, Table, best_columns, number, ours_text, read_tables
 
@@ -52,7 +51,7 @@ def write_index(reports_dir: Path | str, order: Sequence[str]) -> Path:
     names += sorted(set(found) - set(names))
     sections, links = [], []
     for name in names:
-        content = json.loads(found[name].read_text(encoding="utf-8"))
+        content = read_json(found[name])
         links.append(f'<a href="#{_text(name)}">{_text(content["place"])}</a>')
         sections.append(_section(content, found[name].parent))
     page = "\n".join(

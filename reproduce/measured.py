@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Optional
 
 from benchmarks.harness import ChildError, fresh
-from models.files import write_json
+from models.files import read_json, write_json
 from reproduce.runs import RESULTS_VERSION, Store, hash_of
 
 __all__ = ["ChildError", "measured"]
@@ -31,7 +30,7 @@ def measured(
     key = hash_of({"results_version": RESULTS_VERSION, "target": target, **known})
     path = store.root / "measured" / f"{target.split(':')[1]}-{key}.json"
     if path.exists():
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     from train.records import environment  # imports TensorFlow
 
     answer = fresh(target, **arguments)

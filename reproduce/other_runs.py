@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Optional
 
+from models.files import read_json
 from reproduce.runs import RunSpec, Store, is_completed
 
 _FREE = ("num_epochs", "eval_every", "test_split")
@@ -51,8 +51,8 @@ def _of_one(store: Store, spec: RunSpec) -> list[tuple[Kind, dict, Path]]:
     found = []
     for folder in sorted(store.root.glob(f"{stem}*")):
         if is_completed(folder):
-            settings = json.loads((folder / "sweep.json").read_text("utf-8"))["configuration"]
-            result = json.loads((folder / "result.json").read_text("utf-8"))
+            settings = read_json(folder / "sweep.json")["configuration"]
+            result = read_json(folder / "result.json")
             tried = result["best_test_accuracy"] is not None and result["epochs"]
             if tried and _without_free(settings) == wanted:
                 whole = settings["test_split"] == spec.configuration["test_split"]

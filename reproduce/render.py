@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Optional
 
@@ -63,13 +64,10 @@ def made_lines(meta: dict) -> list[tuple[str, str]]:
     """``(name, value)``: what made the report, where its runs were made, and from which weights."""
     lines = [(name, str(meta[name])) for name in ("command", "commit", "machine", "made")]
     runs = [run for run in meta["runs"] if run.get("environment")]
-    for device, commit in dict.fromkeys(
+    places = Counter(
         (run["environment"]["device"], run["environment"]["git_revision"]) for run in runs
-    ):
-        count = sum(
-            (run["environment"]["device"], run["environment"]["git_revision"]) == (device, commit)
-            for run in runs
-        )
+    )
+    for (device, commit), count in places.items():
         lines.append(("runs", f"{count} on {device}, commit {commit or 'unknown'}"))
     settings = (run["settings"] for run in runs)
     given = {(one["model_name"], one["weights"]) for one in settings if "weights" in one}

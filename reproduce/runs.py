@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
 from models.errors import UserError
+from models.files import read_json
 from train.config import RunConfig, parse_args
 
 # Raise it when a change of the code changes what a run of the same settings comes to.
@@ -168,7 +169,7 @@ class Store:
         if is_completed(self.directory(spec)):
             return None
         path = self.failure_file(spec)
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        return read_json(path) if path.exists() else None
 
     def failure_file(self, spec: RunSpec) -> Path:
         """Where :meth:`failure` is written."""
@@ -196,6 +197,10 @@ class Store:
         """
         return self._json(spec, "sweep.json")
 
+    def abouts(self) -> Iterator[dict]:
+        """:meth:`about` of every run that is there, by name."""
+        return map(read_json, sorted(self.root.glob("*/sweep.json")))
+
     def metrics(self, spec: RunSpec) -> list[dict]:
         """The lines of ``metrics.jsonl``, one per epoch; empty where nothing was trained."""
         return self._lines(spec, "metrics.jsonl")
@@ -205,7 +210,7 @@ class Store:
         return self._lines(spec, "selections.jsonl")
 
     def _json(self, spec: RunSpec, name: str) -> dict:
-        return json.loads((self.directory(spec) / name).read_text(encoding="utf-8"))
+        return read_json(self.directory(spec) / name)
 
     def _lines(self, spec: RunSpec, name: str) -> list[dict]:
         path = self.directory(spec) / name
@@ -217,7 +222,7 @@ class Store:
 def is_completed(folder: Path) -> bool:
     """Whether ``folder`` holds the result of a run that went to its end."""
     path = folder / "result.json"
-    return path.exists() and json.loads(path.read_text(encoding="utf-8"))["status"] == "completed"
+    return path.exists() and read_json(path)["status"] == "completed"
 
 
 def hash_of(configuration: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -12,6 +11,7 @@ from typing import Optional
 import tensorflow as tf
 
 from models.errors import UserError
+from models.files import read_json
 from models.layers import Layer
 
 
@@ -141,7 +141,7 @@ def load_selection(path: str, layers: Sequence[Layer]) -> Selection:
     """
     where = f"--selection_file {path}"
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = read_json(Path(path))
     except OSError as error:
         raise UserError(f"{where} cannot be read: {error.strerror}") from error
     except ValueError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Optional
 import numpy as np
 
 from models.errors import UserError
-from models.files import write_json
+from models.files import read_json, write_json
 from models.machine import device_name
 from models.network import Network
 from selection.layer_costs import (
@@ -192,7 +191,7 @@ def _fits(profile: Profile, network: Network, batch_size: int, mode: str) -> boo
 def _read(path: Path) -> Optional[Profile]:
     """The profile in ``path``; None if there is no such file."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError:
         return None
     except OSError as error:
