@@ -11,7 +11,7 @@ from reproduce.items import Options
 from reproduce.paper_values import METHOD_TITLES, MODEL_TITLES
 from reproduce.report import published
 from reproduce.runs import RunSpec, Store
-from reproduce.tables import Cell
+from reproduce.tables import Cell, count
 from train.hyperparameters import NUM_EPOCHS
 
 # ElasticTrainer's rho is a share of time, not of layers: it gets its own default (method.md 5).
@@ -168,7 +168,7 @@ def epochs_note(options: Options) -> str:
             "have it, which flatters every method."
         )
     return (
-        f"Training: {epochs} epoch{'s' * (epochs != 1)} ({ours}), the paper's learning rates and "
+        f"Training: {count(epochs, 'epoch')} ({ours}), the paper's learning rates and "
         f"batch of 8 unless said otherwise. {accuracy}"
     )
 

@@ -3,6 +3,8 @@ images and, for the former, on the backward passes before."""
 
 from __future__ import annotations
 
+from typing import Optional
+
 from matplotlib.figure import Figure
 
 from reproduce.cells import (
@@ -23,7 +25,7 @@ from reproduce.paper_values import DATASET_TITLES
 from reproduce.report import Report
 from reproduce.runs import RunSpec, Store
 from reproduce.stages import after_epochs_spec
-from reproduce.tables import Cell, Table, number
+from reproduce.tables import Cell, Table, count, number
 
 DRAWS = 5
 EPOCHS_BEFORE = (0, 1, 2, 4)
@@ -40,7 +42,7 @@ def panels(options: Options) -> dict[str, dict[str, RunSpec]]:
     draws = {f"seed {draw}": draw for draw in range(DRAWS)}
     return {
         "(a) Fisher information, by epochs of full training before": {
-            f"{epochs} epochs": after_epochs_spec(options, model, dataset, FISHER, epochs)
+            count(epochs, "epoch"): after_epochs_spec(options, model, dataset, FISHER, epochs)
             for epochs in EPOCHS_BEFORE
         },
         "(b) Fisher information, by seed of the images": {
@@ -86,18 +88,8 @@ def build(store: Store, options: Options) -> Report:
             for line, spec in lines.items()
         }
         trained = training.get(panel, {})
-        side = [
-            f"{number(found[0], 2)}%"
-            if line in trained and (found := values(store, [trained[line]], best_accuracy))
-            else ""
-            for line in lines
-        ]
-        maps[panel] = (chosen, side)
-        mean = mean_overlap([one for one in chosen.values() if one is not None])
-        reason = why_missing(store, list(lines.values()))
-        overlaps.append(
-            (panel, (Cell(missing=reason) if mean is None else Cell((mean,)), _count(chosen)))
-        )
+        maps[panel] = (chosen, [_accuracy_text(store, trained.get(line)) for line in lines])
+        overlaps.append(_overlap_row(store, panel, lines, chosen))
         if trained:
             accuracies.append(_accuracy_row(store, panel, trained))
     return Report(
@@ -110,28 +102,13 @@ def build(store: Store, options: Options) -> Report:
             "training (a) and for images drawn with other seeds (b), and by AdaBet for images "
             "drawn with other seeds (c). The paper shows VGG16 on Stanford Dogs."
         ),
-        tables=(
-            Table(
-                "Mean Jaccard overlap of the selections, over all pairs",
-                "panel",
-                ("overlap, 0 to 1", "selections"),
-                tuple(overlaps),
-                digits=3,
-            ),
-            Table(
-                "Test accuracy of training the layers of each selection",
-                "panel",
-                ("mean over the draws", "highest less lowest"),
-                tuple(accuracies),
-                unit="percent",
-            ),
-        ),
+        tables=_tables(overlaps, accuracies),
         notes=(
             "The overlap of two selections is the number of layers that both select over the "
             "number that either selects. " + _finding(overlaps),
             "The paper states no number for this figure: (b) shows 'considerable changes in "
             "accuracy', (c) 'negligible changes'.",
-            epochs_note(options),
+            *([epochs_note(options)] if options.epochs else []),
         ),
         figure=_draw(maps),
         sources=sources(
@@ -141,8 +118,38 @@ def build(store: Store, options: Options) -> Report:
     )
 
 
-def _count(chosen: dict) -> Cell:
-    return Cell(text=f"{sum(one is not None for one in chosen.values())} of {len(chosen)}")
+def _tables(overlaps: list, accuracies: list) -> tuple[Table, Table]:
+    return (
+        Table(
+            "Mean Jaccard overlap of the selections, over all pairs",
+            "panel",
+            ("overlap, 0 to 1", "selections"),
+            tuple(overlaps),
+            digits=3,
+        ),
+        Table(
+            "Test accuracy of training the layers of each selection",
+            "panel",
+            ("mean over the draws", "highest less lowest"),
+            tuple(accuracies),
+            unit="percent",
+        ),
+    )
+
+
+def _accuracy_text(store: Store, training: Optional[RunSpec]) -> str:
+    found = values(store, [training], best_accuracy) if training else []
+    return f"{number(found[0], 2)}%" if found else ""
+
+
+def _overlap_row(
+    store: Store, panel: str, lines: dict[str, RunSpec], chosen: dict
+) -> tuple[str, tuple[Cell, Cell]]:
+    found = [one for one in chosen.values() if one is not None]
+    mean = mean_overlap(found)
+    reason = why_missing(store, list(lines.values()))
+    overlap = Cell(missing=reason) if mean is None else Cell((mean,))
+    return panel, (overlap, Cell(text=f"{len(found)} of {len(chosen)}"))
 
 
 def _accuracy_row(store: Store, panel: str, trained: dict) -> tuple[str, tuple[Cell, Cell]]:

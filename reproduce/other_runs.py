@@ -8,6 +8,7 @@ from typing import NamedTuple, Optional
 
 from models.files import read_json
 from reproduce.runs import RunSpec, Store, is_completed
+from reproduce.tables import count
 
 _FREE = ("num_epochs", "eval_every", "test_split")
 
@@ -20,7 +21,7 @@ class Kind(NamedTuple):
     test_split: str
 
     def __str__(self) -> str:
-        text = f"{self.epochs} epoch{'s' * (self.epochs != 1)}"
+        text = count(self.epochs, "epoch")
         return text if self.whole else f"{text}, on {self.test_split}"
 
 
