@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -34,7 +35,9 @@ def training_spec(
 def selection_spec(
     options: Options, model: str, dataset: str, method: str, seed: int = 0, **flags: Any
 ) -> RunSpec:
-    """The run that only selects; ``--epochs`` makes no other run of it."""
+    """The run that only selects; ``--epochs`` and ``--eval_every`` make no other run of it."""
+    asked = {name: value for name, value in options.flags.items() if name != "eval_every"}
+    options = replace(options, flags=asked)
     flags = {"select_only": True, "num_epochs": NUM_EPOCHS, **flags}
     return training_spec(options, model, dataset, method, seed, **flags)
 

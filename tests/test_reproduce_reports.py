@@ -236,6 +236,17 @@ def test_figure_6_is_what_runs_of_other_rhos_select(store):
     assert counts == [1, 3, 5, 7, 9, 11, 13, 15, 17, 19]
 
 
+def test_a_selection_serves_trainings_of_any_length():
+    longer = replace(DIGITS, epochs=7, flags={**DIGITS.flags, "eval_every": 7})
+    shorter, same = (
+        selection_spec(options, "digitnet", "digits", maps.ADABET) for options in (DIGITS, longer)
+    )
+    assert shorter == same
+    assert training_spec(DIGITS, "digitnet", "digits", maps.ADABET) != training_spec(
+        longer, "digitnet", "digits", maps.ADABET
+    )
+
+
 def test_d9_selects_after_epochs_of_training(store):
     item = all_items()["d9"]
     options = replace(DIGITS, flags={})
