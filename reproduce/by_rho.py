@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reproduce import paper_values as paper
-from reproduce.cells import epochs_note, method_title, model_title, seeds_of, training_spec
+from reproduce.cells import (
+    epochs_note,
+    method_title,
+    model_title,
+    seeds_of,
+    selected,
+    training_spec,
+)
 from reproduce.items import Item, Options
 from reproduce.report import Report
 from reproduce.runs import RunSpec, Store
@@ -124,6 +131,7 @@ def _d8(options: Options) -> list[Sweep]:
 
 
 def _build_d8(store: Store, options: Options) -> Report:
+    sweeps = _d8(options)
     text = Text(
         "d8",
         "Figure D.8",
@@ -134,10 +142,31 @@ def _build_d8(store: Store, options: Options) -> Report:
             "The paper names rho 0.1 and shows a second value that its text does not give; 0.5 is "
             "ours. It states no numbers here: activation normalisation is said to give the "
             "highest accuracy at the lowest memory.",
+            *_untrained_heads(store, sweeps[0]),
             epochs_note(options),
         ),
     )
-    return sweep_report(store, text, _d8(options))
+    return sweep_report(store, text, sweeps)
+
+
+def _untrained_heads(store: Store, sweep: Sweep) -> list[str]:
+    """Says, where it is so, which selections leave out the head: it is new, so that counts."""
+    left_out = [
+        f"{title} at rho {rho:g}"
+        for title, by_rho in sweep.series.items()
+        for rho, specs in by_rho.items()
+        if any(store.state(spec) == "done" and _without_head(store, spec) for spec in specs)
+    ]
+    if not left_out:
+        return []
+    return [
+        "The head, the last layer, is not among the layers selected, and keeps the weights it was "
+        f"drawn with: {'; '.join(left_out)}."
+    ]
+
+
+def _without_head(store: Store, spec: RunSpec) -> bool:
+    return not selected(store.selection(spec))[-1]
 
 
 # --- Figures D.13 and D.14 ----------------------------------------------------------------------

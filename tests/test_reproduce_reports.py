@@ -236,6 +236,25 @@ def test_figure_6_is_what_runs_of_other_rhos_select(store):
     assert counts == [1, 3, 5, 7, 9, 11, 13, 15, 17, 19]
 
 
+def test_d8_says_which_selections_leave_out_the_head(store):
+    item = all_items()["d8"]
+    titles = {"act_norm_betti_train": "Activation norm", "weight_norm_betti_train": "Weight norm"}
+    heads = set()
+    done = [
+        spec
+        for spec in item.specs(DIGITS)
+        if spec.configuration["train_type"] in titles and spec.configuration["rho"] == 0.1
+    ]
+    for spec in done:
+        run_here(store, spec)
+    (note,) = [note for note in item.build(store, DIGITS).notes if "The head" in note]
+    for spec in done:
+        head = selected(store.selection(spec))[-1]
+        assert (titles[spec.configuration["train_type"]] not in note) == head
+        heads.add(head)
+    assert len(done) == 2 and heads == {True, False}
+
+
 def test_a_selection_serves_trainings_of_any_length():
     longer = replace(DIGITS, epochs=7, flags={**DIGITS.flags, "eval_every": 7})
     shorter, same = (
