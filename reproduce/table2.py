@@ -133,7 +133,7 @@ def _notes(options: Options) -> tuple[str, ...]:
         epochs_note(options),
         "Cells with a number of epochs in them are of runs of another length than the table's, or "
         "tested on part of the test images: they do not compare with the others, nor with the "
-        "paper's.",
+        "paper's, so no difference is given.",
         "ElasticTrainer's rho is a share of the step's time, 0.533, its authors' default; all "
         "others take rho 0.1 of the layers. PruneTrain prunes for real, which the paper's "
         "own baseline probably did not (`--prune l1` is what was published).",

@@ -17,7 +17,8 @@ class Cell:
         paper: what the paper prints there; None where it prints nothing.
         missing: why there is nothing of ours; empty otherwise.
         text: said in place of numbers ("N/A"), or beside them.
-        comparable: False for a value of other conditions than the table's: never the best.
+        comparable: False for a value of other conditions than the table's: never the best,
+            and without a difference.
     """
 
     ours: tuple[float, ...] = ()
@@ -38,8 +39,10 @@ class Cell:
 
     @property
     def difference(self) -> Optional[float]:
-        """Ours less the paper's; None unless there are both."""
-        return None if self.mean is None or self.paper is None else self.mean - self.paper
+        """Ours less the paper's; None unless there are both, and they compare."""
+        if self.mean is None or self.paper is None or not self.comparable:
+            return None
+        return self.mean - self.paper
 
 
 @dataclass(frozen=True)

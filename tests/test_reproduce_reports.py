@@ -93,6 +93,7 @@ def test_cell_has_mean_spread_and_difference():
     assert Cell((1.0,)).spread is None
     assert Cell((1.0,)).difference is None
     assert Cell(paper=1.0).difference is None
+    assert replace(cell, comparable=False).difference is None
 
 
 def test_best_of_a_row():
