@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from models.files import read_json
 from models.machine import PROJECT
 
 BACKBONES = ("mobilenetv2", "resnet50", "vgg16", "vit")
@@ -74,7 +75,7 @@ def fresh(target: str, **arguments: Any) -> Any:
             raise ChildError(
                 f"{target}({arguments}) ended with status {done.returncode}:\n{done.stdout}"
             )
-        return json.loads(answer.read_text())
+        return read_json(answer)
 
 
 def in_turn(

@@ -14,7 +14,6 @@ and warm on one batch, by ``train/step_time.py``, after all runs.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Optional
 import tensorflow as tf
 
 from benchmarks.subjects import noise
+from models.files import read_json
 from models.network import build_network
 from models.registry import BACKBONES
 from selection.record import load_selection
@@ -58,13 +58,13 @@ def run(train_type: str, output: Path, flags: list[str]) -> Optional[dict]:
         command += ["--output_dir", str(output), "--run_name", train_type]
         print(" ".join(command), file=sys.stderr)
         subprocess.run(command, check=False)
-    return json.loads(result.read_text()) if result.exists() else None
+    return read_json(result) if result.exists() else None
 
 
 def step_ratio(folder: Path) -> Optional[float]:
     """Time of a step on what the run selected over that of full training; None if pruned."""
-    config = json.loads((folder / "config.json").read_text())
-    rows = json.loads((folder / "selection.json").read_text())["layers"]
+    config = read_json(folder / "config.json")
+    rows = read_json(folder / "selection.json")["layers"]
     classes = rows[-1]["activation_size"]
     network = build_network(
         BACKBONES[config["model_name"]], classes, config["input_size"], "none", config["bn_mode"]
