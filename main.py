@@ -16,8 +16,8 @@ from typing import NoReturn
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
 
-from models.errors import RunError, UserError  # noqa: E402
-from train.config import parse_args  # noqa: E402
+from common.errors import RunError, UserError  # noqa: E402
+from train.config.run_config import parse_args  # noqa: E402
 
 INTERRUPTED = 130  # the shell's status for a process ended by Ctrl-C
 
@@ -26,8 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, validate, hand over; the exit status."""
     try:
         config = parse_args(argv)
-        from models.allocator import reserve_region  # TensorFlow only once the flags are good
-        from train.run import run
+        # TensorFlow only once the flags are good.
+        from models.memory.allocator import reserve_region
+        from train.run.story import run
 
         reserve_region()
         run(config)

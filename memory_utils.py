@@ -19,13 +19,13 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from models.graph import operations
-from models.liveness import FLOAT_BYTES, simulate
+from models.graph.liveness import FLOAT_BYTES, simulate
+from models.graph.operations import operations
+from models.memory.phase_meter import MB, PhaseMeter
 from models.network import Network
-from models.phase_meter import MB, PhaseMeter
-from selection.activations import images_per_pass
-from selection.distances import SLICE
-from selection.record import Trained
+from selection.betti.distances import SLICE
+from selection.betti.pooling import images_per_pass
+from selection.selection import Trained
 
 PAPER_BATCH_SIZE = 8  # of Table 3
 PAPER_FROZEN_BITS = 4  # per frozen parameter in Table 3
@@ -94,8 +94,8 @@ def estimate_memory(
     Args:
         trained: variables of ``network.model``.
         batch_size: images per step.
-        frozen: ``"lean"``, this project's training step (``train/lean/``), or ``"stock"``,
-            TensorFlow's own.
+        frozen: ``"lean"``, this project's training step (``train/gradients/lean/``), or
+            ``"stock"``, TensorFlow's own.
         frozen_bits: bits per element of a variable that is not trained.
         shares: by ``variable.ref()``, the share of its output channels that is trained, where that
             is not all of them. Gradients and momentum exist for the share only; batch norm and

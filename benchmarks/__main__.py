@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from benchmarks.harness import ChildError, Effort, fresh
-from models.machine import PROJECT
+from common.machine import PROJECT
 
 # name: title, module:function
 SECTIONS = {

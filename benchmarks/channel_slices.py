@@ -26,9 +26,9 @@ from benchmarks.subjects import (
 )
 from models.network import Network
 from selection.channels import number_of_channels
-from selection.record import Trained
-from train.loop import Trainer
+from selection.selection import Trained
 from train.optimizer import apply_gradients
+from train.trainer import Trainer
 
 RHO = 0.5
 SHARES = (1.0, 0.5, 0.1)

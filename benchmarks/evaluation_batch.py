@@ -2,7 +2,7 @@
 
     python -m benchmarks --only evaluation
 
-What ``train.evaluation.FASTEST`` rests on.
+What ``train.run.evaluation.FASTEST`` rests on.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import statistics
 
 from benchmarks.harness import Effort, fresh, in_turn, ratio, table
 from benchmarks.subjects import SCHEDULE, new_batch, new_network
-from train.loop import Trainer
+from train.trainer import Trainer
 
 SIZES = (8, 16, 32, 64, 128)
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
-from models.files import read_json
-from models.machine import PROJECT
+from common.files import read_json
+from common.machine import PROJECT
 
 BACKBONES = ("mobilenetv2", "resnet50", "vgg16", "vit")
 LEAST_ROUNDS = 3
@@ -137,7 +137,7 @@ def machine() -> dict[str, str]:
     """Where the figures belong."""
     import psutil
 
-    from train.records import environment
+    from train.run.directory import environment
 
     found = environment()
     return {
@@ -158,7 +158,7 @@ def main() -> None:
     arguments = json.load(sys.stdin)
     called = getattr(importlib.import_module(module), function)
 
-    from models.allocator import reserve_region
+    from models.memory.allocator import reserve_region
 
     reserve_region()  # as main.py does
     result = called(**arguments)

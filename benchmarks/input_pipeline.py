@@ -25,9 +25,9 @@ from benchmarks.subjects import (
     noise,
     whole_layers,
 )
-from train.batches import epoch_batches
-from train.image_store import FileImages, ImageSet
-from train.loop import Trainer
+from train.data.batches import epoch_batches
+from train.data.image_store import FileImages, ImageSet
+from train.trainer import Trainer
 
 RHO = 0.1
 IMAGES = 256  # a round is an epoch

@@ -50,8 +50,8 @@ def start(name: str, folder: str) -> dict[str, float]:
     began = psutil.Process().create_time()
     seconds = dict.fromkeys(PHASES, 0.0)
     import main
-    import train.run as story
-    from train.loop import Trainer
+    import train.run.story as story
+    from train.trainer import Trainer
 
     seconds["import"] = time.time() - began
 

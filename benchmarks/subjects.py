@@ -14,14 +14,14 @@ import tensorflow as tf
 from memory_utils import PhaseMeter, estimate_memory
 from models.network import Network, build_network
 from models.registry import BACKBONES
-from selection.record import Trained
 from selection.registry import train_type_named
-from train.config import RunConfig
-from train.datasets import DataBundle
-from train.image_store import ImageSet, MemoryImages
-from train.loop import Trainer
+from selection.selection import Trained
+from train.config.run_config import RunConfig
+from train.data.datasets import DataBundle
+from train.data.image_store import ImageSet, MemoryImages
 from train.optimizer import Schedule
-from train.select import selection_request
+from train.run.requests import selection_request
+from train.trainer import Trainer
 
 BATCH_SIZE = 8
 NUM_CLASSES = 37  # Oxford-IIIT Pets, as in the paper's Table 3

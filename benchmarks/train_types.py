@@ -22,11 +22,11 @@ from typing import Optional
 import tensorflow as tf
 
 from benchmarks.subjects import noise
-from models.files import read_json
+from common.files import read_json
 from models.network import build_network
 from models.registry import BACKBONES
-from selection.record import load_selection
 from selection.registry import TRAIN_TYPES
+from selection.selection import load_selection
 from train.optimizer import Schedule
 from train.step_time import measure_step_times
 

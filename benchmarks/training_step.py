@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from benchmarks.harness import Effort, deviation, fresh, in_turn, judged, ratio, table
 from benchmarks.subjects import SCHEDULE, new_batch, new_network, one_step, whole_layers
-from train.loop import Trainer
+from train.trainer import Trainer
 
 RHO = 0.1
 RHOS = (0.05, 0.1, 0.2, 0.5, 1.0)

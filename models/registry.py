@@ -1,4 +1,4 @@
-"""The backbones by name. A new backbone is one module in this folder and one entry here.
+"""The backbones by name. A new one is a module in ``backbones`` and an entry here.
 
 Importing this module does not import TensorFlow: ``main.py`` needs the names for its flags.
 """
@@ -9,14 +9,14 @@ import importlib
 from dataclasses import dataclass
 from types import ModuleType
 
-from models.errors import UserError
+from common.errors import UserError
 
 
 @dataclass(frozen=True)
 class Backbone:
     """One entry.
 
-    ``module`` (in this package) provides three functions:
+    ``module`` (in ``models.backbones``) provides three functions:
 
     - ``build(name, inputs) -> KerasTensor``: the feature tensor of the freshly initialised
       backbone on raw RGB pixels in [0, 255], preprocessing included;
@@ -35,7 +35,7 @@ class Backbone:
 
     def load_module(self) -> ModuleType:
         """The backbone's module; imports TensorFlow."""
-        return importlib.import_module(f"models.{self.module}")
+        return importlib.import_module(f"models.backbones.{self.module}")
 
     def check_input_size(self, size: int) -> None:
         """Raise :class:`UserError` where the network cannot be built for ``size`` pixels."""
@@ -56,7 +56,7 @@ BACKBONES = {
     for backbone in (
         Backbone(
             name="resnet50",
-            module="keras_backbones",
+            module="keras_applications",
             title="ResNet50",
             input_size=224,
             min_input_size=32,
@@ -65,7 +65,7 @@ BACKBONES = {
         ),
         Backbone(
             name="vgg16",
-            module="keras_backbones",
+            module="keras_applications",
             title="VGG16",
             input_size=224,
             min_input_size=32,
@@ -73,7 +73,7 @@ BACKBONES = {
         ),
         Backbone(
             name="mobilenetv2",
-            module="keras_backbones",
+            module="keras_applications",
             title="MobileNetV2",
             input_size=224,
             min_input_size=32,

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import tensorflow as tf
 
-from models.errors import UserError
+from common.errors import UserError
 
 
 @contextlib.contextmanager

@@ -17,15 +17,15 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn, Optional
 
-from models.errors import UserError
-from models.machine import git_revision, machine
+from common.errors import UserError
+from common.machine import git_revision, machine
 from reproduce.command_line import options_for, parse, without_paths, workers_for
-from reproduce.costs import Costs, count, duration, total_text
-from reproduce.executors import LocalExecutor
-from reproduce.items import Item, Options, all_items, item_named
-from reproduce.progress import Progress
-from reproduce.runs import RunSpec, Store
-from reproduce.sweep import Sweep
+from reproduce.registry import Item, Options, all_items, item_named
+from reproduce.store.runs import RunSpec, Store
+from reproduce.sweep.durations import Costs, count, duration, total_text
+from reproduce.sweep.local_executor import LocalExecutor
+from reproduce.sweep.progress import Progress
+from reproduce.sweep.queue import Sweep
 
 INTERRUPTED = 130
 
@@ -85,7 +85,7 @@ def _executor(item: Item, arguments: argparse.Namespace) -> Any:
     workers = workers_for(item, arguments.workers)
     if arguments.executor == "local":
         return LocalExecutor(workers)
-    from reproduce.ray_executor import RayExecutor  # Ray only where it is asked for
+    from reproduce.sweep.ray_executor import RayExecutor  # Ray only where it is asked for
 
     return RayExecutor(arguments.address, workers, arguments.cpus_per_run)
 
@@ -129,8 +129,8 @@ def _print_list(arguments: argparse.Namespace) -> None:
 
 
 def _write_report(item: Item, options: Options, store: Store, reports_dir: str) -> None:
-    from reproduce.html import write_index  # matplotlib is not needed to plan
-    from reproduce.report import write_report
+    from reproduce.report.html import write_index  # matplotlib is not needed to plan
+    from reproduce.report.report import write_report
 
     now = datetime.datetime.now(datetime.timezone.utc)
     meta = {

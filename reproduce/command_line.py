@@ -8,12 +8,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn, Optional
 
-from models.errors import UserError
+from common.errors import UserError
 from models.registry import BACKBONES
-from reproduce.items import Item, Options
+from reproduce.registry import Item, Options
 from selection.registry import train_type_named
-from train.config import RunConfig
-from train.datasets import resolve_dataset_name
+from train.config.run_config import RunConfig
+from train.data.datasets import resolve_dataset_name
 
 _SWITCHES = frozenset(
     entry.name

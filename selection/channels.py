@@ -11,10 +11,10 @@ import numpy as np
 
 from models.layers import Layer
 from models.network import Network
-from selection.activations import images_per_pass, number_of_passes, pooled
-from selection.betti import betti_1
+from selection.betti.homology import betti_1
+from selection.betti.pooling import images_per_pass, number_of_passes, pooled
 from selection.ranking import ranks
-from selection.record import Selection
+from selection.selection import Selection
 
 
 def number_of_channels(rho_ch: float, channels: int) -> int:
@@ -39,7 +39,7 @@ def select_channels(
 
     Args:
         images: the pooled samples, raw pixels ``[samples, size, size, 3]``.
-        mini_batch, mode: see :func:`selection.activations.pooled`.
+        mini_batch, mode: see :func:`selection.betti.pooling.pooled`.
         counts: by layer index, how many channels to keep in place of ``rho_ch``'s share.
     """
     counts = counts or {}

@@ -8,12 +8,12 @@ from typing import Optional
 
 import numpy as np
 
-from models.errors import UserError
+from common.errors import UserError
 from models.layers import Layer
 from selection.channels import number_of_channels
 from selection.ranking import make_selection, number_selected, ranks, select_top
-from selection.record import Selection, Trained
 from selection.registry import MemoryBudget, SelectionRequest
+from selection.selection import Selection, Trained
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Optional, Union
 import numpy as np
 
 from models.layers import Layer
-from selection.record import LayerChoice, Selection
+from selection.selection import LayerChoice, Selection
 
 
 def number_selected(rho: float, num_layers: int) -> int:

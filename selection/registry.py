@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Optional
 
-from models.errors import UserError
+from common.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from models.network import Network
-    from selection.record import Selection, Trained
+    from selection.selection import Selection, Trained
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ TRAIN_TYPES = {
     for entry in (
         TrainType(
             name="act_norm_betti_train",
-            function="adabet:select",
+            function="strategies.adabet:select",
             summary="AdaBet: top rho of the layers by b1 / activation size",
             order="score",
             cost="forward",
@@ -118,7 +118,7 @@ TRAIN_TYPES = {
         ),
         TrainType(
             name="no_norm_betti_train",
-            function="adabet:select",
+            function="strategies.adabet:select",
             summary="ablation: by b1 alone",
             order="score",
             cost="forward",
@@ -127,7 +127,7 @@ TRAIN_TYPES = {
         ),
         TrainType(
             name="weight_norm_betti_train",
-            function="adabet:select",
+            function="strategies.adabet:select",
             summary="ablation: by b1 / number of weights",
             order="score",
             cost="forward",
@@ -136,43 +136,43 @@ TRAIN_TYPES = {
         ),
         TrainType(
             name="full_training",
-            function="fixed:everything",
+            function="strategies.fixed:everything",
             summary="every layer",
             uses_rho=False,
         ),
         TrainType(
             name="traditional_tl_training",
-            function="fixed:head_only",
+            function="strategies.fixed:head_only",
             summary="transfer learning: the head alone",
             uses_rho=False,
         ),
         TrainType(
             name="last_k_training",
-            function="fixed:last_layers",
+            function="strategies.fixed:last_layers",
             summary="the last floor(rho * L) layers, head included",
             order="last",
         ),
         TrainType(
             name="bn_plus_bias_training",
-            function="fixed:norms_and_biases",
+            function="strategies.fixed:norms_and_biases",
             summary="gamma and beta of norms, all biases, and the head",
             uses_rho=False,
         ),
         TrainType(
             name="random_k_training",
-            function="fixed:random_layers",
+            function="strategies.fixed:random_layers",
             summary="control: floor(rho * L) layers drawn by --seed",
             order="score",
         ),
         TrainType(
             name="smallest_k_training",
-            function="fixed:smallest_layers",
+            function="strategies.fixed:smallest_layers",
             summary="control: the floor(rho * L) layers with the smallest activations",
             order="score",
         ),
         TrainType(
             name="fisher_training",
-            function="fisher:select",
+            function="strategies.fisher:select",
             summary="top rho of the layers by Fisher information on one labelled batch",
             order="score",
             cost="activation_gradients",
@@ -180,14 +180,14 @@ TRAIN_TYPES = {
         ),
         TrainType(
             name="elastic_training",
-            function="elastic:select",
+            function="elastic.selector:select",
             summary="ElasticTrainer: tensors by knapsack, anew every --interval epochs",
             cost="variable_gradients",
             plan="elastic",
         ),
         TrainType(
             name="prune_training",
-            function="fixed:everything",
+            function="strategies.fixed:everything",
             summary="PruneTrain: every layer, pruned every --interval epochs",
             uses_rho=False,
             plan="prune",

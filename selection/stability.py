@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from selection.record import Selection
+from selection.selection import Selection
 
 
 def jaccard(first: Selection, second: Selection) -> float:

@@ -7,14 +7,14 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from models.backbones.vit import ViTConfig, build_features
 from models.batch_norm import FixedBatchNormalization
-from models.channel_groups import channel_map
 from models.forward import forward
 from models.layers import selectable_layers
 from models.network import Network, _with_head, build_network
+from models.pruning.channel_groups import channel_map
+from models.pruning.shrink import Shrunk, find_cut, shrink
 from models.registry import BACKBONES
-from models.shrink import Shrunk, find_cut, shrink
-from models.vit import ViTConfig, build_features
 from tests.helpers import random_pixels
 
 THRESHOLD = 1e-4

@@ -16,12 +16,12 @@ import tensorflow as tf
 
 import memory_utils
 from memory_utils import PhaseMeter, estimate_memory, estimate_selection_memory, paper_memory
+from models.backbones.vit import ViTConfig, build_features
+from models.backbones.vit_layers import FirstToken, SelfAttention
 from models.batch_norm import FixedBatchNormalization
 from models.layers import selectable_layers
 from models.network import Network, build_network
 from models.registry import BACKBONES
-from models.vit import ViTConfig, build_features
-from models.vit_layers import FirstToken, SelfAttention
 from tests.helpers import tiny_network, whole
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -362,12 +362,12 @@ import json, sys
 import numpy as np
 import tensorflow as tf
 from memory_utils import PhaseMeter, estimate_memory
-from models.allocator import reserve_region
+from models.memory.allocator import reserve_region
 reserve_region()
 from models.network import build_network
 from models.registry import BACKBONES
 from tests.helpers import whole
-from train.loop import Trainer
+from train.trainer import Trainer
 from train.optimizer import Schedule
 
 name, chosen, frozen = json.load(sys.stdin)

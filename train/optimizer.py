@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from train.hyperparameters import MOMENTUM
+from train.config.paper_constants import MOMENTUM
 
 
 @dataclass(frozen=True)

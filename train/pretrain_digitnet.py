@@ -1,4 +1,4 @@
-"""Make ``models/digitnet_digits.h5``: DigitNet trained on the handwritten digits 0 to 4.
+"""Make ``models/backbones/digitnet_digits.h5``: DigitNet trained on the handwritten digits 0 to 4.
 
     python -m train.pretrain_digitnet [PATH]
 
@@ -12,9 +12,9 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from models import digitnet
+from models.backbones import digitnet
 from models.registry import BACKBONES
-from train.datasets import load_digit_subset
+from train.data.datasets import load_digit_subset
 
 CLASSES = (0, 1, 2, 3, 4)
 EPOCHS = 12

@@ -12,10 +12,10 @@ from dataclasses import replace
 import tensorflow as tf
 
 from models.network import Network
-from selection.record import Trained
-from train.batches import Batch
-from train.loop import Trainer
+from selection.selection import Trained
+from train.data.batches import Batch
 from train.optimizer import Schedule
+from train.trainer import Trainer
 
 REPEATS = 5
 WARM_UP = 2  # steps: one that compiles, one that allocates

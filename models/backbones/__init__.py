@@ -1,0 +1,1 @@
+"""The pre-trained networks that can be retrained."""

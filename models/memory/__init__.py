@@ -1,0 +1,1 @@
+"""What TensorFlow's allocator hands out, and how it is measured."""

@@ -1,0 +1,1 @@
+"""From empty channels to a smaller network."""

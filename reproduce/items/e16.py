@@ -1,0 +1,117 @@
+"""Figure E.16: memory and CPU utilisation on a CPU."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from reproduce import paper_values as paper
+from reproduce.registry import Item, Options
+from reproduce.report.cells import (
+    model_title,
+    seeds_of,
+    training_spec,
+)
+from reproduce.report.report import Report
+from reproduce.report.series import Metric, Statement, Sweep, Text, less_than, sweep_report
+from reproduce.store.runs import RunSpec, Store
+
+FULL, ADABET = "full_training", "act_norm_betti_train"
+
+
+def _where(options: Options) -> str:
+    models = " and ".join(map(model_title, options.models))
+    return f"{models} on {paper.DATASET_TITLES.get(options.datasets[0], options.datasets[0])}"
+
+
+def _worst(figure: str):
+    """The larger of selection and training, or of the evaluation where nothing was trained."""
+
+    def value(result: dict) -> Optional[float]:
+        phases = result["memory"][figure]
+        found = [phases[name] for name in ("selection", "training") if phases[name] is not None]
+        if not result["steps"]:
+            return phases["evaluation"]
+        return max(found) if found else None
+
+    return value
+
+
+def _utilisation(result: dict) -> Optional[float]:
+    return result["cpu_utilisation"]["training" if result["steps"] else "evaluation"]
+
+
+RSS = Metric("Peak resident memory of the process", "MB", _worst("measured_rss"))
+ALLOCATOR = Metric("Peak of TensorFlow's allocator", "MB", _worst("measured_allocator"))
+CPU = Metric("CPU utilisation, all logical CPUs", "percent", _utilisation)
+
+
+def _e16(options: Options) -> list[Sweep]:
+    flags = {"batch_size": 2, "num_epochs": 1, "max_steps": 200}
+    kinds = {
+        "Full Training": (FULL, flags),
+        "AdaBet": (ADABET, flags),
+        # rho 0 trains nothing: a run that only evaluates, as many images at a time.
+        "Inference": (ADABET, {"batch_size": 2, "num_epochs": 0, "rho": 0.0, "eval_batch_size": 2}),
+    }
+    series = {
+        title: {
+            model_title(model): [
+                training_spec(options, model, options.datasets[0], method, seed, **own)
+                for seed in seeds_of(options)
+            ]
+            for model in options.models
+        }
+        for title, (method, own) in kinds.items()
+    }
+    return [Sweep("", "backbone", series, (RSS, ALLOCATOR, CPU), kind="bars")]
+
+
+def _build_e16(store: Store, options: Options) -> Report:
+    statements = []
+    for metric, values in ((RSS, paper.FIGUREE16_MEMORY), (CPU, paper.FIGUREE16_CPU)):
+        for model in options.models:
+            if model in values:
+                title = model_title(model)
+                statements.append(
+                    Statement(
+                        f"{title}, AdaBet against full training: {metric.title.lower()}",
+                        values[model],
+                        "percent less",
+                        lambda means, title=title, metric=metric: less_than(
+                            means.at(0, "AdaBet", title, metric),
+                            means.at(0, "Full Training", title, metric),
+                        ),
+                    )
+                )
+    text = Text(
+        "e16",
+        "Figure E.16",
+        "memory and CPU utilisation on a CPU",
+        f"{_where(options)}, batch 2, rho 0.1: 200 steps of training, or evaluation alone, "
+        "measured through psutil. The paper shows a Raspberry Pi 4 with 2 GB.",
+        (
+            "The paper takes the memory of all processes of the machine; here it is that of the "
+            "run's own process, which holds the data set's index and TensorFlow itself too. The "
+            "allocator's peak beside it is what the network alone takes.",
+        ),
+    )
+    return sweep_report(store, text, _e16(options), statements)
+
+
+def _specs(options: Options) -> list[RunSpec]:
+    return [spec for sweep in _e16(options) for spec in sweep.specs()]
+
+
+ITEMS = (
+    Item(
+        name="e16",
+        title="Figure E.16: memory and CPU utilisation on a CPU",
+        needs="Flowers102, ImageNet weights of ResNet50 and MobileNetV2",
+        specs=_specs,
+        build=_build_e16,
+        models=("resnet50", "mobilenetv2"),
+        datasets=("oxford_flowers102",),
+        seeds=1,
+        timed=True,
+    ),
+)

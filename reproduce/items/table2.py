@@ -1,0 +1,157 @@
+"""Table 2: top-1 accuracy of all methods on all backbones and data sets."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from reproduce.paper_values import (
+    CONTROLS,
+    DATASET_TITLES,
+    DATASETS,
+    METHODS,
+    MODELS,
+    NUM_CLASSES,
+    TABLE2,
+    TABLE2_AVERAGE,
+)
+from reproduce.registry import Item, Options
+from reproduce.report.cells import (
+    best_accuracy,
+    cell,
+    epochs_note,
+    method_title,
+    model_title,
+    seeds_of,
+    sources,
+    training_spec,
+)
+from reproduce.report.report import Report
+from reproduce.report.tables import Cell, Table
+from reproduce.store.other_runs import other_runs
+from reproduce.store.runs import RunSpec, Store
+
+ALL_METHODS = METHODS + CONTROLS
+NOT_ASKED = "not among the --models, --datasets and --methods of this report"
+
+
+def specs(options: Options) -> list[RunSpec]:
+    """Seed by seed, so that a sweep that is stopped has whole rows."""
+    return [
+        training_spec(options, model, dataset, method, seed)
+        for seed in seeds_of(options)
+        for dataset in options.datasets or DATASETS
+        for model in options.models or MODELS
+        for method in options.methods or ALL_METHODS
+    ]
+
+
+def build(store: Store, options: Options) -> Report:
+    """The whole table, whatever was asked for; what was not run is marked."""
+    wanted = set(specs(options))
+    rows, used, folders = [], set(wanted), []
+    datasets = [*DATASETS, *(name for name in options.datasets if name not in DATASETS)]
+    models = [*MODELS, *(name for name in options.models if name not in MODELS)]
+    for dataset in datasets:
+        for model in models:
+            cells = []
+            for method in ALL_METHODS:
+                runs = [
+                    training_spec(options, model, dataset, method, seed)
+                    for seed in seeds_of(options)
+                ]
+                used.update(run for run in runs if store.state(run) == "done")
+                paper = TABLE2.get((dataset, model, method))
+                found, others = _cell(store, runs, paper, asked=not wanted.isdisjoint(runs))
+                cells.append(found)
+                folders += others
+            if (dataset, model, METHODS[0]) in TABLE2 or any(one.ours for one in cells):
+                rows.append((_label(dataset, model), tuple(cells)))
+    rows.append(("**Average**", _average([cells for _, cells in rows])))
+    return Report(
+        name="table2",
+        place="Table 2",
+        title="top-1 accuracy",
+        caption=(
+            "Top-1 accuracy of AdaBet at rho 0.1 and rho_ch 1.0 and of the baselines. Two columns "
+            "are ours: controls that take as many layers as AdaBet at random, or those with the "
+            "smallest activations, without looking at any image."
+        ),
+        tables=(
+            Table(
+                title="Top-1 accuracy",
+                corner="data set, model",
+                columns=tuple(method_title(method) for method in ALL_METHODS),
+                rows=tuple(rows),
+                unit="percent",
+                best="highest",
+            ),
+        ),
+        notes=_notes(options),
+        sources=sources(store, sorted(used, key=lambda run: run.name), folders),
+    )
+
+
+def _cell(
+    store: Store, runs: Sequence[RunSpec], paper: float | None, asked: bool
+) -> tuple[Cell, list[Path]]:
+    """The cell, and the folders of the runs in place of ``runs`` that it is made of."""
+    found = cell(store, runs, best_accuracy, paper)
+    if found.ours:
+        return found, []
+    others = other_runs(store, runs)
+    if others:
+        ours = tuple(map(best_accuracy, others.results))
+        return Cell(ours, paper, text=str(others.kind), comparable=False), others.folders
+    return (found if asked else Cell(paper=paper, missing=NOT_ASKED)), []
+
+
+def _average(rows: Sequence[Sequence[Cell]]) -> tuple[Cell, ...]:
+    """Ours over the rows where every method has a value: others would not be comparable."""
+    whole = [
+        cells for cells in rows if all(one.ours and one.paper is not None for one in cells[:7])
+    ]
+    averages = []
+    for column, method in enumerate(ALL_METHODS):
+        paper = TABLE2_AVERAGE.get(method)
+        if len(whole) == len(TABLE2) // len(METHODS) and all(row[column].ours for row in whole):
+            mean = statistics.fmean(row[column].mean for row in whole)
+            averages.append(Cell((mean,), paper))
+        else:
+            averages.append(Cell(paper=paper, missing="an average needs all sixteen rows"))
+    return tuple(averages)
+
+
+def _label(dataset: str, model: str) -> str:
+    classes = f" ({NUM_CLASSES[dataset]} classes)" if dataset in NUM_CLASSES else ""
+    return f"{DATASET_TITLES.get(dataset, dataset)}{classes}, {model_title(model)}"
+
+
+def _notes(options: Options) -> tuple[str, ...]:
+    return (
+        epochs_note(options),
+        "Cells with a number of epochs in them are of runs of another length than the table's, or "
+        "tested on part of the test images: they do not compare with the others, nor with the "
+        "paper's, so no difference is given.",
+        "ElasticTrainer's rho is a share of the step's time, 0.533, its authors' default; all "
+        "others take rho 0.1 of the layers. PruneTrain prunes for real, which the paper's "
+        "own baseline probably did not (`--prune l1` is what was published).",
+        "The paper's averages are the means of its columns, cut off rather than rounded, except "
+        "PruneTrain's: 63.35 is printed, the column's mean is 63.55.",
+    )
+
+
+ITEMS = (
+    Item(
+        name="table2",
+        title="Table 2: top-1 accuracy of all methods, backbones and data sets",
+        needs="the four data sets, ImageNet weights of the four backbones",
+        specs=specs,
+        build=build,
+        models=MODELS,
+        datasets=DATASETS,
+        methods=ALL_METHODS,
+        seeds=3,
+    ),
+)

@@ -1,0 +1,105 @@
+"""Memory of a network and a choice of variables: what Table 3 and Figure 1 are made of.
+
+A *choice* says what is trained, in JSON: ``"inference"`` (nothing), ``"full_training"``,
+``"traditional_tl_training"`` (the head), ``"last_k_training"``, or ``[layer, [variable, ...]]``
+pairs of indices, as they stand in a ``selection.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Union
+
+from benchmarks.subjects import SCHEDULE, allocator_peak, new_batch
+from memory_utils import (
+    PAPER_BATCH_SIZE,
+    estimate_memory,
+    estimate_selection_memory,
+    paper_memory,
+    paper_selection_memory,
+)
+from models.network import Network, build_network
+from models.registry import BACKBONES
+from selection.ranking import number_selected
+from selection.registry import TRAIN_TYPES
+from selection.selection import Trained
+from train.config.paper_constants import POOLED_SAMPLES, RHO
+from train.trainer import Trainer
+
+Choice = Union[str, Sequence]
+
+
+def accounting(
+    model: str, classes: int, choices: Mapping[str, Choice]
+) -> dict[str, dict[str, float]]:
+    """By name of the choice: ``paper`` and ``estimate`` of a training step of 8 images, MB.
+
+    Weights do not matter, so none are loaded.
+    """
+    network = _network(model, classes)
+    found = {}
+    for name, choice in choices.items():
+        variables = [part.variable for part in trained(network, choice)]
+        found[name] = {
+            "paper": paper_memory(network, variables),
+            "estimate": estimate_memory(network, variables, PAPER_BATCH_SIZE).total,
+        }
+    return found
+
+
+def selection_accounting(model: str, classes: int) -> dict[str, dict[str, float]]:
+    """``paper`` and ``estimate`` of a selection by train type, and by AdaBet in ``lean`` mode, MB.
+
+    Forward passes are over 40 images, backward passes over 8.
+    """
+    network = _network(model, classes)
+
+    def figures(kind: str, mode: str = "fast") -> dict[str, float]:
+        found = estimate_selection_memory(
+            network, PAPER_BATCH_SIZE, POOLED_SAMPLES, kind, mode=mode
+        )
+        return {"paper": paper_selection_memory(network, kind), "estimate": found.total}
+
+    costs = {name: entry.cost for name, entry in TRAIN_TYPES.items() if entry.cost != "none"}
+    found = {name: figures(cost) for name, cost in costs.items()}
+    return {**found, "lean": figures("forward", "lean")}
+
+
+def measured_peak(model: str, classes: int, choice: Choice, frozen: str = "lean") -> float:
+    """Peak of TensorFlow's allocator over two steps on 8 noise images, MB; weights included.
+
+    Training steps, or for ``"inference"`` evaluation. To be called in a process of its own.
+    """
+    network = _network(model, classes)
+    trainer = Trainer(network, trained(network, choice), SCHEDULE, frozen=frozen)
+    return allocator_peak(trainer, new_batch(network, PAPER_BATCH_SIZE))
+
+
+def trained(network: Network, choice: Choice) -> list[Trained]:
+    """What ``choice`` trains, channels all.
+
+    Raises:
+        ValueError: an unknown name.
+    """
+    layers = network.layers
+    whole = {
+        "inference": 0,
+        "full_training": len(layers),
+        "traditional_tl_training": 1,
+        "last_k_training": number_selected(RHO, len(layers)),
+    }
+    if not isinstance(choice, str):
+        return [
+            Trained(layers[index].variables[position], None, layers[index])
+            for index, positions in choice
+            for position in positions
+        ]
+    if choice not in whole:
+        raise ValueError(f"choice {choice!r} is none of {', '.join(whole)}")
+    chosen = layers[len(layers) - whole[choice] :]
+    return [Trained(variable, None, layer) for layer in chosen for variable in layer.variables]
+
+
+def _network(model: str, classes: int) -> Network:
+    backbone = BACKBONES[model]
+    return build_network(backbone, classes, backbone.input_size, "none")

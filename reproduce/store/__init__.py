@@ -1,0 +1,1 @@
+"""Runs that were made, and which ones are wanted."""

@@ -1,0 +1,262 @@
+"""What a run of a sweep is (:class:`RunSpec`), and where its results lie (:class:`Store`)."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from common.errors import UserError
+from common.files import read_json
+from train.config.run_config import RunConfig, parse_args
+
+# Raise it when a change of the code changes what a run of the same settings comes to.
+RESULTS_VERSION = 1
+
+# A new setting is part of the key, so results from before it count as missing. Listed here with
+# the value that does what was done before there was that setting, they go on counting.
+ADDED_SETTINGS: Mapping[str, Any] = {}
+
+# Where things lie, and what is printed. With dataset_name 'folder', data_dir is the data itself.
+_NOT_IN_KEY = (
+    "output_dir",
+    "run_name",
+    "data_dir",
+    "cache_dir",
+    "download",
+    "memory_accounting",
+)
+_PATHS = ("data_dir", "cache_dir", "weights", "selection_file")
+_REFUSED = ("output_dir", "run_name", "profile_file")
+
+
+@dataclass(frozen=True, eq=False)
+class RunSpec:
+    """One run of ``main.py``: its flags, without dashes. Equal if the key is.
+
+    Flags that are None or False are left out, so they stand for the default. Relative paths are
+    of the current folder.
+
+    Raises:
+        UserError: ``main.py`` would refuse the flags, or they say where the run is to be written.
+    """
+
+    flags: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        flags = {
+            name: _absolute(value) if name in _PATHS else value
+            for name, value in sorted(self.flags.items())
+            if value is not None and value is not False
+        }
+        object.__setattr__(self, "flags", flags)
+        for name in _REFUSED:
+            if name in flags:
+                raise UserError(f"--{name} cannot be given to the runs of a sweep")
+        self.config  # noqa: B018  (validates)
+
+    def argv(self) -> list[str]:
+        """The flags as ``main.py`` takes them."""
+        words = []
+        for name, value in self.flags.items():
+            words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+        return words
+
+    @functools.cached_property
+    def config(self) -> RunConfig:
+        """The flags and all defaults, resolved."""
+        return parse_args(self.argv())
+
+    @functools.cached_property
+    def configuration(self) -> dict:
+        """What the key is the hash of: everything that decides what comes out of the run.
+
+        That is every setting of ``RunConfig.resolved()`` (aliases and the paper's defaults filled
+        in), however it was written on the command line, except where things lie (``output_dir``,
+        ``run_name``, ``data_dir``, ``cache_dir``, ``download``) and what is only printed
+        (``memory_accounting``). In place of a file (``weights``, ``selection_file``) stands the
+        SHA-256 of its content; for ``dataset_name folder`` that of the names and sizes of its
+        files; and ``results_version`` stands for the code (``RESULTS_VERSION``). Versions of
+        packages, the device and the commit are not in it: a run records them.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        settings = self.config.to_json()
+        data_dir = settings["data_dir"]
+        for name in _NOT_IN_KEY:
+            del settings[name]
+        for name, before in ADDED_SETTINGS.items():
+            if settings[name] == before:
+                del settings[name]
+        if settings["weights"] not in ("imagenet", "digits", "none"):
+            settings["weights"] = _digest_of_file("weights", settings["weights"])
+        if settings["selection_file"] is not None:
+            settings["selection_file"] = _digest_of_file(
+                "selection_file", settings["selection_file"]
+            )
+        if settings["dataset_name"] == "folder" and data_dir is not None:
+            settings["data"] = _digest_of_listing(data_dir)
+        return {"results_version": RESULTS_VERSION, **settings}
+
+    @functools.cached_property
+    def key(self) -> str:
+        """16 hexadecimal digits, the same on every machine; see :attr:`configuration`."""
+        return hash_of(self.configuration)
+
+    @property
+    def name(self) -> str:
+        """The name of the run's folder, readable and ending in the key."""
+        config = self.config
+        words = f"{config.model_name}-{config.dataset_name}-{config.train_type}-{self.key}"
+        return words.replace("/", "_").replace(":", "_")
+
+    @property
+    def title(self) -> str:
+        """What was asked for beside the defaults, for a person."""
+        config = self.config
+        named = ("model_name", "dataset_name", "train_type", *_PATHS, "download")
+        rest = [f"{key}={value}" for key, value in self.flags.items() if key not in named]
+        return " ".join([config.model_name, config.dataset_name, config.train_type, *rest])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RunSpec) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
+class Store:
+    """The results of runs, one folder each, under ``root``.
+
+    A folder appears whole, when its run has ended well, and never changes. Beside what ``main.py``
+    leaves (README, "What a run leaves behind") it has ``sweep.json`` (who ran it, and how) and
+    ``output.log``. A run that failed leaves ``failed/<name>.json``; one that was killed, nothing.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root).expanduser().absolute()
+
+    def directory(self, spec: RunSpec) -> Path:
+        """Where the results are, or will be."""
+        return self.root / spec.name
+
+    def state(self, spec: RunSpec) -> str:
+        """``done``, ``failed`` (it would fail again) or ``missing``."""
+        if is_completed(self.directory(spec)):
+            return "done"
+        failure = self.failure(spec)
+        return "failed" if failure and failure["final"] else "missing"
+
+    def why_missing(self, spec: RunSpec) -> Optional[str]:
+        """A few words for a cell without a value; None if the run is done."""
+        if self.state(spec) == "done":
+            return None
+        failure = self.failure(spec)
+        return failure["error"] if failure else "not run"
+
+    def failure(self, spec: RunSpec) -> Optional[dict]:
+        """How the latest attempt ended, if it ended badly.
+
+        ``error`` one line; ``final``: whether it would fail again (not so if it was killed, or
+        the flags, data or weights were the problem); ``status`` the exit status; ``output`` the
+        last lines; ``host``, ``ended`` (ISO 8601, UTC).
+        """
+        if is_completed(self.directory(spec)):
+            return None
+        path = self.failure_file(spec)
+        return read_json(path) if path.exists() else None
+
+    def failure_file(self, spec: RunSpec) -> Path:
+        """Where :meth:`failure` is written."""
+        return self.root / "failed" / f"{spec.name}.json"
+
+    def result(self, spec: RunSpec) -> dict:
+        """``result.json`` (``train/run/result.py``). FileNotFoundError if the run is not done."""
+        return self._json(spec, "result.json")
+
+    def config(self, spec: RunSpec) -> dict:
+        """``config.json``: the settings, and ``environment``: commit, device, versions."""
+        return self._json(spec, "config.json")
+
+    def selection(self, spec: RunSpec) -> dict:
+        """``selection.json``: the latest selection."""
+        return self._json(spec, "selection.json")
+
+    def about(self, spec: RunSpec) -> dict:
+        """``sweep.json``: who ran it, and how.
+
+        ``key``, ``title``, ``configuration``, ``flags``; ``command`` of the sweep, ``commit``,
+        ``device``, ``host``; ``gpu`` (None for the CPU); ``workers``: runs at a time on that
+        machine, which tells whether times can be trusted (None if not known: Ray); ``seconds`` of
+        the whole process, ``ended`` (ISO 8601, UTC).
+        """
+        return self._json(spec, "sweep.json")
+
+    def abouts(self) -> Iterator[dict]:
+        """:meth:`about` of every run that is there, by name."""
+        return map(read_json, sorted(self.root.glob("*/sweep.json")))
+
+    def metrics(self, spec: RunSpec) -> list[dict]:
+        """The lines of ``metrics.jsonl``, one per epoch; empty where nothing was trained."""
+        return self._lines(spec, "metrics.jsonl")
+
+    def selections(self, spec: RunSpec) -> list[dict]:
+        """The lines of ``selections.jsonl``; empty where layers were chosen once or never."""
+        return self._lines(spec, "selections.jsonl")
+
+    def _json(self, spec: RunSpec, name: str) -> dict:
+        return read_json(self.directory(spec) / name)
+
+    def _lines(self, spec: RunSpec, name: str) -> list[dict]:
+        path = self.directory(spec) / name
+        if not path.exists():
+            return []
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def is_completed(folder: Path) -> bool:
+    """Whether ``folder`` holds the result of a run that went to its end."""
+    path = folder / "result.json"
+    return path.exists() and read_json(path)["status"] == "completed"
+
+
+def hash_of(configuration: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits of the SHA-256 of ``configuration`` as JSON, keys sorted."""
+    text = json.dumps(configuration, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _absolute(value: str) -> str:
+    if value in ("imagenet", "digits", "none", "auto"):
+        return value
+    return str(Path(value).expanduser().absolute())
+
+
+def _digest_of_file(flag: str, name: str) -> str:
+    path = Path(name)
+    try:
+        status = path.stat()
+        return _digest(path, status.st_size, status.st_mtime_ns)
+    except OSError as error:
+        raise UserError(f"--{flag} {name}: {error.strerror}") from error
+
+
+@functools.cache
+def _digest(path: Path, size: int, modified: int) -> str:  # noqa: ARG001  (they are the cache's)
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _digest_of_listing(folder: str) -> str:
+    root = Path(folder)
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    listing = [(path.relative_to(root).as_posix(), path.stat().st_size) for path in files]
+    return "sha256:" + hashlib.sha256(json.dumps(listing).encode()).hexdigest()

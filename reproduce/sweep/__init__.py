@@ -1,0 +1,1 @@
+"""Carrying out many runs, each once."""

@@ -1,0 +1,1 @@
+"""ElasticTrainer's selection: importance of tensors against their time."""

@@ -1,0 +1,234 @@
+"""What each trainable tensor costs in the backward pass: the profile ElasticTrainer chooses by."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+
+from common.errors import UserError
+from common.files import read_json, write_json
+from common.machine import device_name
+from models.network import Network
+from selection.elastic.layer_costs import (
+    LayerCost,
+    counted_costs,
+    measured_costs,
+    measured_pass,
+    profiled_layers,
+)
+
+MODES = {"flops": counted_costs, "measured": measured_costs}
+_UNITS = {"flops": "FLOP", "measured": "second"}
+_FLAG = "--profile_file"
+
+
+@dataclass(frozen=True)
+class TensorTime:
+    """One trainable tensor.
+
+    Attributes:
+        layer: index of its layer.
+        position: among the layer's variables.
+        shape: of the variable.
+        t_dw: of its gradient.
+        t_dy: of passing the gradient on from it to the next tensor away from the loss, through
+            the parameter-free layers in between; 0 for a bias, whose kernel carries it.
+    """
+
+    layer: int
+    position: int
+    shape: tuple[int, ...]
+    t_dw: float
+    t_dy: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Times of a network's training step, all in ``unit``, for a batch of ``batch_size``.
+
+    Branches are taken one after another in execution order, so the way down to a tensor holds
+    whatever is executed after it.
+
+    Attributes:
+        mode: ``flops`` or ``measured``.
+        device: what it was made on.
+        input_size: image side in pixels.
+        batch_statistics: batch norm normalises by the batch at hand.
+        forward: of the forward pass, Tf.
+        backward: of the backward pass of full training, Tb.
+        tensors: every trainable tensor, the nearest to the loss first.
+    """
+
+    mode: str
+    unit: str
+    device: str
+    model: str
+    batch_size: int
+    input_size: int
+    batch_statistics: bool
+    forward: float
+    backward: float
+    tensors: tuple[TensorTime, ...]
+
+    @property
+    def t_dw(self) -> np.ndarray:
+        """Of all tensors, float64 ``[tensors]``."""
+        return np.array([tensor.t_dw for tensor in self.tensors])
+
+    @property
+    def t_dy(self) -> np.ndarray:
+        """Of all tensors, float64 ``[tensors]``."""
+        return np.array([tensor.t_dy for tensor in self.tensors])
+
+    def budget(self, rho: float) -> float:
+        """What ``rho``, a share of the time of a full training step, leaves to the backward pass.
+
+        It is rho_b = rho (1 + Tf/Tb) - Tf/Tb of Tb; negative where not even Tf fits.
+        """
+        share = self.forward / self.backward
+        return (rho * (1 + share) - share) * self.backward
+
+    @property
+    def smallest_rho(self) -> float:
+        """The share of a full step that the cheapest tensor alone takes."""
+        ways = np.concatenate([[0.0], np.cumsum(self.t_dy)[:-1]])
+        return float((self.forward + (ways + self.t_dw).min()) / (self.forward + self.backward))
+
+
+def tensor_profile(
+    network: Network, batch_size: int, mode: str = "flops", path: Optional[str] = None
+) -> Profile:
+    """The profile of ``network``, read from ``path`` if that holds this very one.
+
+    One made elsewhere (another device, batch size, mode or network) is made anew and written.
+
+    Raises:
+        UserError: ``path`` is not a profile, or cannot be read or written.
+        ValueError: an unknown ``mode``.
+    """
+    if mode not in MODES:
+        raise ValueError(f"unknown mode {mode!r}")
+    stored = None if path is None else _read(Path(path))
+    if stored is not None and _fits(stored, network, batch_size, mode):
+        return stored
+    profile = _profile(network, batch_size, mode)
+    if path is not None:
+        _write(Path(path), profile)
+    return profile
+
+
+def _profile(network: Network, batch_size: int, mode: str) -> Profile:
+    costs = MODES[mode](network, batch_size)
+    tensors = _from_the_loss(network, costs)
+    forward = sum(cost.forward for cost in costs)
+    backward = sum(tensor.t_dw + tensor.t_dy for tensor in tensors)
+    if mode == "measured":
+        # Layers on their own miss the sums where branches part and what the network saves as a
+        # whole: they only share out its own time.
+        forward, whole = measured_pass(network, batch_size)
+        scale, backward = whole / backward, whole
+        tensors = tuple(
+            replace(tensor, t_dw=tensor.t_dw * scale, t_dy=tensor.t_dy * scale)
+            for tensor in tensors
+        )
+    return Profile(
+        mode=mode,
+        unit=_UNITS[mode],
+        forward=forward,
+        backward=backward,
+        tensors=tensors,
+        **_circumstances(network, batch_size),
+    )
+
+
+def _circumstances(network: Network, batch_size: int) -> dict:
+    return {
+        "device": device_name(),
+        "model": network.backbone.name,
+        "batch_size": batch_size,
+        "input_size": network.model.input_shape[1],
+        "batch_statistics": network.batch_statistics,
+    }
+
+
+def _from_the_loss(network: Network, costs: list[LayerCost]) -> tuple[TensorTime, ...]:
+    index = {id(layer.keras_layer): layer for layer in network.layers}
+    found = []
+    for keras_layer, cost in zip(reversed(profiled_layers(network)), reversed(costs)):
+        if found:
+            found[-1]["t_dy"] += cost.through
+        layer = index.get(id(keras_layer))
+        for position in reversed(range(len(cost.t_dw))):
+            found.append(
+                {
+                    "layer": layer.index,
+                    "position": position,
+                    "shape": tuple(layer.variables[position].shape),
+                    "t_dw": cost.t_dw[position],
+                    "t_dy": cost.t_dy[position],
+                }
+            )
+    found[-1]["t_dy"] = 0.0  # nothing lies beyond the deepest tensor
+    return tuple(TensorTime(**tensor) for tensor in found)
+
+
+def _fits(profile: Profile, network: Network, batch_size: int, mode: str) -> bool:
+    wanted = {"mode": mode, **_circumstances(network, batch_size)}
+    if any(getattr(profile, name) != value for name, value in wanted.items()):
+        return False
+    found = sorted((tensor.layer, tensor.position, tensor.shape) for tensor in profile.tensors)
+    return found == [
+        (layer.index, position, tuple(variable.shape))
+        for layer in network.layers
+        for position, variable in enumerate(layer.variables)
+    ]
+
+
+def _read(path: Path) -> Optional[Profile]:
+    """The profile in ``path``; None if there is no such file."""
+    try:
+        content = read_json(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"{_FLAG} {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(
+            f"{_FLAG} {path} is not JSON ({error}); delete it, or name another file"
+        ) from error
+    wanted = {field.name for field in fields(Profile)}
+    if not isinstance(content, dict) or set(content) != wanted:
+        raise _foreign(path, f"it must hold {', '.join(sorted(wanted))}")
+    return Profile(**{**content, "tensors": _read_tensors(path, content)})
+
+
+def _read_tensors(path: Path, content: dict) -> tuple[TensorTime, ...]:
+    columns = {field.name for field in fields(TensorTime)}
+    rows = content["tensors"]
+    if not isinstance(rows, list) or not rows:
+        raise _foreign(path, "tensors must be a list")
+    for row in rows:
+        if not isinstance(row, dict) or set(row) != columns or not isinstance(row["shape"], list):
+            raise _foreign(path, f"each of its tensors must hold {', '.join(sorted(columns))}")
+    numbers = [content["forward"], content["backward"]]
+    numbers += [row[name] for row in rows for name in ("t_dw", "t_dy")]
+    if not all(type(value) in (int, float) and 0 <= value < math.inf for value in numbers):
+        raise _foreign(path, "every time must be a number, 0 or above")
+    if not (content["forward"] > 0 and content["backward"] > 0):
+        raise _foreign(path, "forward and backward must be above 0")
+    return tuple(TensorTime(**{**row, "shape": tuple(row["shape"])}) for row in rows)
+
+
+def _foreign(path: Path, why: str) -> UserError:
+    return UserError(f"{_FLAG} {path} is not a timing profile ({why}); name another file")
+
+
+def _write(path: Path, profile: Profile) -> None:
+    try:
+        write_json(path, asdict(profile), indent=1)
+    except OSError as error:
+        raise UserError(f"{_FLAG} {path} cannot be written: {error.strerror}") from error

@@ -1,0 +1,89 @@
+"""Every train type on every backbone, at 32 pixels, with random weights."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from memory_utils import memory_report
+from models.network import build_network
+from models.registry import BACKBONES
+from selection.registry import TRAIN_TYPES
+from tests.helpers import random_pixels, selection_request, snapshot
+from train.optimizer import Schedule
+from train.schedule.prune import group_lasso, pruning_note
+from train.trainer import Trainer
+
+LAYERS = {"vgg16": 14, "resnet50": 107, "mobilenetv2": 105, "vit": 65, "digitnet": 19}
+# The other Betti types differ only in what b1 is divided by (tests/train/test_baselines.py).
+TYPES = [n for n in TRAIN_TYPES if n not in ("no_norm_betti_train", "weight_norm_betti_train")]
+
+
+@pytest.mark.parametrize("name", [name for name in BACKBONES if name != "digitnet"])
+def test_every_train_type(name):
+    network = build_network(BACKBONES[name], 5, 32, "none")
+    images, labels = random_pixels(8), np.arange(8) % 5
+    request = selection_request(
+        network,
+        images,
+        labels,
+        always_head=True,
+        batch_size=4,
+        num_batches=2,
+        settings={"rho_ch": 0.5, "fisher": "tinytrain"},
+        learning_rate=1e-6,  # random weights: anything larger may not be finite
+    )
+    before = snapshot(network)
+    for train_type in TYPES:
+        entry = TRAIN_TYPES[train_type]
+        rho = 0.7 if entry.plan == "elastic" else 0.3
+        selection = entry.select(dataclasses.replace(request, rho=rho))
+        assert len(selection.layers) == LAYERS[name]
+        assert selection.layers[-1].selected
+        report = memory_report(network, selection.trained(network.layers), 4, 8, entry.cost)
+        assert report["estimate"]["training"] > 0
+    for old, new in zip(before, snapshot(network)):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("name", [name for name in BACKBONES if name != "digitnet"])
+def test_a_step_on_half_of_the_channels(name):
+    network = build_network(BACKBONES[name], 5, 32, "none")
+    images = random_pixels(8)
+    request = selection_request(
+        network,
+        images,
+        rho=0.2,
+        always_head=True,
+        batch_size=4,
+        num_batches=2,
+        labelled_images=lambda _: pytest.fail("labels were asked for"),
+        settings={"rho_ch": 0.5},
+    )
+    selection = TRAIN_TYPES["act_norm_betti_train"].select(request)
+    trained = selection.trained(network.layers)
+    assert any(part.channels is not None for part in trained)
+    before = snapshot(network)
+    trainer = Trainer(network, trained, Schedule(1e-3, 0.5, 10))
+    batch = tf.constant(images[:4], tf.float32), tf.constant([0, 1, 2, 3], tf.int64)
+    trainer.train_epoch([batch], lambda *_: None)
+    parts = {part.variable.ref(): part for part in trained}
+    for weight, old in zip(network.model.weights, before):
+        changed = weight.numpy() != old
+        part = parts.get(weight.ref())
+        if part is None:
+            assert not changed.any(), weight.name
+        elif part.channels is not None:
+            by_channel = np.moveaxis(changed, part.axis, 0)
+            assert not np.delete(by_channel, part.channels, axis=0).any(), weight.name
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_the_lasso_exists_and_says_what_it_prunes(name):
+    network = build_network(BACKBONES[name], 5, 32, "none")
+    assert float(group_lasso(network)()) > 0
+    note = pruning_note(network, "structured")
+    assert ("hidden units of the MLPs" in note) == (name == "vit")

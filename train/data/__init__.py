@@ -1,0 +1,1 @@
+"""Data sets, decoded images, batches."""

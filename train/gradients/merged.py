@@ -1,0 +1,113 @@
+"""Layers computed from variables of which a slice is trained, as TensorFlow's own gradients see it.
+
+The whole variable is put together from its slice and the frozen rest before each use. That gives
+the right gradients whatever the layer does; they are computed for the whole variable, and then cut
+(``train/gradients/lean/`` computes those of convolutions and products for the slice alone).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from models.backbones.vit_layers import ClassToken, PositionEmbedding, SelfAttention
+from models.batch_norm import FixedBatchNormalization
+from models.forward import Override
+from train.gradients.slices import Parts
+
+Read = Callable[[tf.Variable], tf.Tensor]
+
+
+def merged_layers(parts: Parts) -> dict[int, Override]:
+    """``id(Keras layer)`` -> how to compute it, for each layer that is trained in slices.
+
+    Raises:
+        ValueError: a layer of a kind that cannot be trained in slices.
+    """
+    return {id(layer): _override(layer, parts) for layer in parts.sliced_layers()}
+
+
+def _override(layer: tf.keras.layers.Layer, parts: Parts) -> Override:
+    def read(variable: tf.Variable) -> tf.Tensor:
+        part = parts.find(variable)
+        return variable.value() if part is None else part.merged()
+
+    for kind, make in _KINDS:
+        if isinstance(layer, kind):
+            return make(layer, read)
+    raise ValueError(f"layer {layer.name} ({type(layer).__name__}) cannot be trained in slices")
+
+
+def _with_bias(layer: tf.keras.layers.Layer, y: tf.Tensor, read: Read) -> tf.Tensor:
+    return layer.activation(y + read(layer.bias) if layer.use_bias else y)
+
+
+def _depthwise(layer: tf.keras.layers.DepthwiseConv2D, read: Read) -> Override:
+    strides = [1, *layer.strides, 1]
+
+    def override(x: tf.Tensor) -> tf.Tensor:
+        kernel = read(layer.depthwise_kernel)
+        y = tf.nn.depthwise_conv2d(x, kernel, strides, layer.padding.upper())
+        return _with_bias(layer, y, read)
+
+    return override
+
+
+def _conv(layer: tf.keras.layers.Conv2D, read: Read) -> Override:
+    def override(x: tf.Tensor) -> tf.Tensor:
+        y = tf.nn.conv2d(x, read(layer.kernel), layer.strides, layer.padding.upper())
+        return _with_bias(layer, y, read)
+
+    return override
+
+
+def _dense(layer: tf.keras.layers.Dense, read: Read) -> Override:
+    return lambda x: _with_bias(layer, tf.tensordot(x, read(layer.kernel), 1), read)
+
+
+def _attention(layer: SelfAttention, read: Read) -> Override:
+    def project(flat: tf.Tensor, kernel: tf.Variable, bias: tf.Variable) -> tf.Tensor:
+        return tf.matmul(flat, read(kernel)) + read(bias)
+
+    return lambda x: layer.attend(x, project)
+
+
+def _batch_norm(layer: FixedBatchNormalization, read: Read) -> Override:
+    def override(x: tf.Tensor) -> tf.Tensor:
+        mean, variance = layer.moving_mean, layer.moving_variance
+        if layer.batch_statistics:
+            mean, variance = tf.nn.moments(x, axes=list(range(x.shape.rank - 1)))
+        beta, gamma = read(layer.beta), read(layer.gamma)
+        return tf.nn.batch_normalization(x, mean, variance, beta, gamma, layer.epsilon)
+
+    return override
+
+
+def _layer_norm(layer: tf.keras.layers.LayerNormalization, read: Read) -> Override:
+    def override(x: tf.Tensor) -> tf.Tensor:
+        mean, variance = tf.nn.moments(x, axes=[-1], keepdims=True)
+        beta, gamma = read(layer.beta), read(layer.gamma)
+        return tf.nn.batch_normalization(x, mean, variance, beta, gamma, layer.epsilon)
+
+    return override
+
+
+def _class_token(layer: ClassToken, read: Read) -> Override:
+    return lambda x: tf.concat([tf.tile(read(layer.token), [tf.shape(x)[0], 1, 1]), x], axis=1)
+
+
+def _positions(layer: PositionEmbedding, read: Read) -> Override:
+    return lambda x: x + read(layer.positions)
+
+
+_KINDS = (
+    (tf.keras.layers.DepthwiseConv2D, _depthwise),
+    (tf.keras.layers.Conv2D, _conv),
+    (tf.keras.layers.Dense, _dense),
+    (SelfAttention, _attention),
+    (FixedBatchNormalization, _batch_norm),
+    (tf.keras.layers.LayerNormalization, _layer_norm),
+    (ClassToken, _class_token),
+    (PositionEmbedding, _positions),
+)

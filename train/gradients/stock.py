@@ -1,0 +1,39 @@
+"""Gradients as TensorFlow takes them, to compare the lean ones with."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+import tensorflow as tf
+
+from models.forward import forward
+from train.gradients.merged import merged_layers
+from train.gradients.slices import Parts
+
+
+class StockGradients:
+    """Gradients of the mean cross-entropy by a gradient tape over the Keras layers.
+
+    Taken for the trained variables only, so the backward pass ends at the first of them. What is
+    kept for it is TensorFlow's choice: nearly every activation, frozen layers' included.
+    """
+
+    def __init__(self, model: tf.keras.Model, parts: Parts) -> None:
+        self._model = model
+        self._leaves = parts.leaves
+        self._overrides = merged_layers(parts)
+
+    def __call__(
+        self, images: tf.Tensor, labels: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, list[Optional[tf.Tensor]]]:
+        """As ``LeanGradients`` (``train/gradients/lean/gradients.py``)."""
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(self._leaves)
+            logits = forward(self._model, images, self._overrides, training=True)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            loss = tf.reduce_mean(losses)
+        return loss, logits, tape.gradient(loss, self._leaves)
+
+    def logits(self, images: tf.Tensor) -> tf.Tensor:
+        """As ``LeanGradients.logits``."""
+        return self._model(images, training=False)

@@ -1,0 +1,182 @@
+"""``--memory_budget``: what a run may take, checked before it begins and reported when it ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Optional
+
+from common.errors import UserError
+from memory_utils import (
+    MB,
+    MemoryEstimate,
+    PhaseMeter,
+    estimate_memory,
+    estimate_selection_memory,
+)
+from models.graph.liveness import FLOAT_BYTES
+from models.network import Network
+from selection.cut import parts_of
+from selection.registry import MemoryBudget, train_type_named
+from selection.selection import Trained
+from train.config.paper_constants import EVALUATION_BATCH_SIZE, selection_batch_size
+from train.config.run_config import RunConfig
+from train.data.batches import EVALUATION_WAITING_BATCHES, WAITING_BATCHES
+
+# Times the estimate: the allocator rounds up, by up to a tenth where tensors are small.
+MARGIN = 1.05
+TOLERANCE = 1.10  # times the budget: what a run may take in fact, since it is kept by an estimate
+
+
+def training_memory(
+    network: Network, parts: Sequence[Trained], batch_size: int, frozen: str
+) -> float:
+    """MB that training ``parts`` is estimated to take, the batches that wait included.
+
+    Args:
+        frozen: ``lean`` or ``stock``, how the frozen layers are computed.
+    """
+    return _estimate(network, parts, batch_size, frozen, WAITING_BATCHES).total
+
+
+def inference_memory(
+    network: Network,
+    batch_size: int,
+    frozen: str,
+    trained: Sequence[Trained] = (),
+) -> float:
+    """MB that evaluation is estimated to take, between epochs of training ``trained``.
+
+    Their momentum is there then, though nobody needs it.
+    """
+    momentum = sum(part.params for part in trained) * FLOAT_BYTES / MB
+    waiting = EVALUATION_WAITING_BATCHES
+    return _estimate(network, (), batch_size, frozen, waiting).total + momentum
+
+
+def _estimate(
+    network: Network, parts: Sequence[Trained], batch_size: int, frozen: str, waiting: int
+) -> MemoryEstimate:
+    return estimate_memory(
+        network,
+        [part.variable for part in parts],
+        batch_size,
+        shares={part.variable.ref(): part.share for part in parts},
+        frozen=frozen,
+        waiting_batches=waiting,
+    )
+
+
+def memory_budget(config: RunConfig, network: Network) -> Optional[MemoryBudget]:
+    """What the selection keeps to; None without ``--memory_budget``."""
+    if config.memory_budget is None:
+        return None
+    return MemoryBudget(
+        limit=config.memory_budget,
+        needs=lambda parts: (
+            MARGIN * training_memory(network, parts, config.batch_size, config.frozen)
+        ),
+    )
+
+
+def check_budget(config: RunConfig, network: Network) -> RunConfig:
+    """``config`` with ``--selection_mode auto`` replaced; refuses a budget that cannot be kept.
+
+    That is one which training the head alone, the selection or an evaluation batch that was asked
+    for does not keep; nothing has run by then.
+
+    Raises:
+        UserError: it says which phase takes how much, the smallest budget that all keep, and the
+            largest batch size that would do with this one.
+    """
+    limit = config.memory_budget
+    if limit is None:
+        return config
+    # The last mode is the one that takes least.
+    for mode in _modes(config):
+        needs = _least(config, network, config.batch_size, mode)
+        if max(needs.values()) <= limit:
+            return replace(config, selection_mode=mode)
+    phase = max(needs, key=needs.get)
+    raise UserError(
+        f"--memory_budget {limit:g} is too small for {network.backbone.title} at --batch_size "
+        f"{config.batch_size}: {phase} takes {needs[phase]:.2f} MB; use at least "
+        f"{_rounded_up(needs[phase])}{_smaller_batch(config, network, mode)}"
+    )
+
+
+def _modes(config: RunConfig) -> tuple[str, ...]:
+    return ("fast", "lean") if config.selection_mode == "auto" else (config.selection_mode,)
+
+
+def _smaller_batch(config: RunConfig, network: Network, mode: str) -> str:
+    size = config.batch_size
+    while size > 1:
+        size //= 2
+        if max(_least(config, network, size, mode).values()) <= config.memory_budget:
+            return f", or --batch_size {size}"
+    least = max(_least(config, network, 1, mode).values())
+    return f" (--batch_size 1 would take {least:.2f})"
+
+
+def _rounded_up(megabytes: float) -> str:
+    """With two decimals, never less than it is."""
+    return f"{math.ceil(megabytes * 100) / 100:.2f}"
+
+
+def _least(config: RunConfig, network: Network, batch_size: int, mode: str) -> dict[str, float]:
+    """MB per phase of a run that trains the head alone, by what to call it, margin included."""
+    head = parts_of(network.head)
+    needs = {"training the head alone": training_memory(network, head, batch_size, config.frozen)}
+    entry = train_type_named(config.train_type)
+    samples = selection_batch_size(config.batch_size) * config.selection_batches
+    selection = estimate_selection_memory(
+        network, selection_batch_size(batch_size), samples, entry.cost, mode=mode
+    )
+    if selection is not None:
+        how = f" in {mode} mode" if entry.by_betti else ""
+        needs[f"the selection of {entry.name}{how}"] = selection.total
+    # An automatic evaluation batch takes no more than training does.
+    evaluation = config.eval_batch_size
+    if evaluation is None and network.batch_statistics:
+        evaluation = EVALUATION_BATCH_SIZE
+    if evaluation is not None:
+        needs[f"evaluation at --eval_batch_size {evaluation}"] = inference_memory(
+            network, evaluation, config.frozen, head
+        )
+    return {what: MARGIN * megabytes for what, megabytes in needs.items()}
+
+
+def budget_result(limit: Optional[float], meters: Mapping[str, PhaseMeter]) -> Optional[dict]:
+    """``result.json``'s budget entry; None without a budget.
+
+    ``budget_mb``; ``measured_peak_mb``, the largest allocator peak of any phase that took place;
+    ``phase``, which that was; ``share``, of the budget. The latter three are None where nothing was
+    measured.
+    """
+    if limit is None:
+        return None
+    peaks = {name: meter.allocator_peak for name, meter in meters.items() if meter.allocator_peak}
+    phase = max(peaks, key=peaks.get, default=None)
+    return {
+        "budget_mb": limit,
+        "measured_peak_mb": None if phase is None else round(peaks[phase], 2),
+        "phase": phase,
+        "share": None if phase is None else round(peaks[phase] / limit, 4),
+    }
+
+
+def budget_lines(budget: dict) -> str:
+    """The measured peak against the budget, and a warning where it is 10% above."""
+    limit, peak, share = budget["budget_mb"], budget["measured_peak_mb"], budget["share"]
+    if peak is None:
+        return f"memory budget {limit:g} MB: this device does not say what the run took"
+    line = f"memory budget {limit:g} MB: measured peak {peak:.2f} MB ({share:.0%}), in "
+    line += budget["phase"]
+    if share > TOLERANCE:
+        line += (
+            f"\n*** WARNING: that is {share - 1:.0%} above the budget, which was kept by the "
+            f"estimate only."
+        )
+    return line

@@ -1,0 +1,153 @@
+"""The run directory: what a run leaves behind. A reader never sees half a file."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from common.files import replace, write_json, write_text
+from common.machine import device_name, git_revision
+from selection.selection import Selection
+from train.config.run_config import RunConfig
+
+_PACKAGES = (
+    "tensorflow",
+    "tensorflow-addons",
+    "tensorflow-datasets",
+    "ripser",
+    "numpy",
+    "psutil",
+)
+
+
+class RunDirectory:
+    """One run's folder. Every file is written beside its place and then renamed into it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._metrics: list[str] = []
+        self._selections: list[str] = []
+
+    @classmethod
+    def create(cls, config: RunConfig) -> RunDirectory:
+        """Make ``<output_dir>/<run_name>``; an automatic name gets a number if it is taken.
+
+        Raises:
+            UserError: the folder cannot be made, or the given name is taken.
+        """
+        parent = Path(config.output_dir)
+        name = config.run_name or config.default_run_name()
+        attempt = 1
+        while True:
+            path = parent / (name if attempt == 1 else f"{name}-{attempt}")
+            try:
+                parent.mkdir(parents=True, exist_ok=True)
+                path.mkdir()
+                return cls(path)
+            except FileExistsError as error:
+                if config.run_name is not None or not path.exists():
+                    raise UserError(
+                        f"--run_name {name}: {path} exists already; choose another name"
+                        if path.exists()
+                        else f"--output_dir {parent} is not a folder"
+                    ) from error
+                attempt += 1
+            except OSError as error:
+                raise _not_writable(config, error) from error
+
+    def write_json(self, name: str, content: dict) -> None:
+        """Write ``name`` as JSON. NaN is not JSON and is refused with ValueError."""
+        write_json(self.path / name, content)
+
+    def write_config(self, config: RunConfig) -> None:
+        """``config.json``: the resolved configuration and where it ran."""
+        self.write_json("config.json", {**config.to_json(), "environment": environment()})
+
+    def add_selection(self, selection: Selection, epoch: int) -> None:
+        """``selection.json``, which ``--selection_file`` reads: the latest one.
+
+        Where there are several, ``selections.jsonl`` has a line for each, in short.
+        """
+        self.write_json("selection.json", selection.to_json())
+        short = {
+            "epoch": epoch,
+            "seconds": selection.seconds,
+            "selected": [row.index for row in selection.selected],
+            **selection.figures,
+        }
+        self._selections.append(json.dumps(short, allow_nan=False))
+        if len(self._selections) > 1:
+            write_text(self.path / "selections.jsonl", "\n".join(self._selections) + "\n")
+
+    def add_metrics(self, line: dict) -> None:
+        """One more line of ``metrics.jsonl``."""
+        self._metrics.append(json.dumps(line, allow_nan=False))
+        write_text(self.path / "metrics.jsonl", "\n".join(self._metrics) + "\n")
+
+    def write_result(self, result: Any) -> None:
+        """``result.json``, from the dataclass ``RunResult``."""
+        self.write_json("result.json", asdict(result))
+
+    def remove(self) -> None:
+        """Take the whole folder away again (the run turned out not to be possible)."""
+        shutil.rmtree(self.path)
+
+    def write_file(self, name: str, write: Callable[[Path], Any]) -> None:
+        """Let ``write(path)`` make the file ``name``."""
+        replace(self.path / name, write)
+
+
+def check_output_dir(config: RunConfig) -> None:
+    """Find out early, before any download, that the run directory cannot be made.
+
+    Raises:
+        UserError: the output folder cannot be made or written, or the run name is taken.
+    """
+    parent = Path(config.output_dir).absolute()
+    if config.run_name is not None and os.path.lexists(parent / config.run_name):
+        raise UserError(
+            f"--run_name {config.run_name}: {parent / config.run_name} exists already; "
+            f"choose another name"
+        )
+    existing = parent
+    while not os.path.lexists(existing):
+        existing = existing.parent
+    if not existing.is_dir():
+        raise UserError(f"--output_dir {config.output_dir}: {existing} is not a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UserError(f"--output_dir {config.output_dir}: {existing} is not writable")
+
+
+def _not_writable(config: RunConfig, error: OSError) -> UserError:
+    return UserError(f"--output_dir {config.output_dir} cannot be written: {error.strerror}")
+
+
+def environment() -> dict:
+    """Versions, device and revision that a result belongs to."""
+    return {
+        "python": platform.python_version(),
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES if _has(name)},
+        "device": device_name(),
+        "machine": platform.machine(),
+        "logical_cpus": os.cpu_count(),
+        "system": platform.platform(),
+        "git_revision": git_revision(),
+        "command": sys.argv,
+    }
+
+
+def _has(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True

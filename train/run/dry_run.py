@@ -1,0 +1,213 @@
+"""``--plan``: what training would take at one rho after another, without training."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Optional
+
+import numpy as np
+import tensorflow as tf
+
+from memory_utils import paper_memory
+from models.network import Network
+from selection.cut import cut_at_rho
+from selection.elastic.knapsack import backward_time
+from selection.elastic.profile import Profile, tensor_profile
+from selection.registry import train_type_named
+from selection.selection import Selection, Trained
+from train.config.run_config import RunConfig
+from train.run.budget import MARGIN, training_memory
+
+RHOS = (0.05, *(tenth / 10 for tenth in range(1, 11)))
+REPEATS = 5  # timed forward passes
+WARM_UP = 2  # one that compiles, one that allocates
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """What training would take; memory in MB of 1e6 bytes.
+
+    Attributes:
+        rho: None for what was selected within a memory budget.
+        layers: how many are trained, in part or whole.
+        trained_share: of the trainable parameters, 0 to 1.
+        lean, stock: estimates of a training step's peak with ``--frozen`` so.
+        paper: Table 3's accounting, at its batch of 8.
+        time_ratio: predicted time of a step over that of a step of full training.
+        seconds: predicted, per step.
+    """
+
+    rho: Optional[float]
+    layers: int
+    trained_share: float
+    lean: float
+    stock: float
+    paper: float
+    time_ratio: float
+    seconds: float
+
+
+class StepTimes:
+    """Predicts the time of a training step from counted FLOPs and one measurement here.
+
+    What is measured is the forward pass, which any run needs the memory for; full training's
+    step may not fit. The backward pass is taken to run at the same FLOPs per second.
+    """
+
+    def __init__(self, network: Network, batch_size: int) -> None:
+        self._profile: Profile = tensor_profile(network, batch_size)
+        self._place = {
+            network.layers[tensor.layer].variables[tensor.position].ref(): place
+            for place, tensor in enumerate(self._profile.tensors)
+        }
+        self.forward_seconds = _forward_seconds(network, batch_size)
+
+    def ratio(self, parts: Sequence[Trained]) -> float:
+        """Of a step on ``parts`` to one of full training; forward passes included."""
+        profile = self._profile
+        t_dw = profile.t_dw
+        for part in parts:
+            t_dw[self._place[part.variable.ref()]] *= part.share
+        chosen = [self._place[part.variable.ref()] for part in parts]
+        took = profile.forward + backward_time(chosen, t_dw, profile.t_dy)
+        return took / (profile.forward + profile.backward)
+
+    def seconds(self, parts: Sequence[Trained]) -> float:
+        """Of a step on ``parts``."""
+        full = (self._profile.forward + self._profile.backward) / self._profile.forward
+        return self.ratio(parts) * full * self.forward_seconds
+
+
+def _forward_seconds(network: Network, batch_size: int) -> float:
+    """Median of warm forward passes on noise."""
+    images = tf.random.stateless_uniform(
+        [batch_size, *network.model.input_shape[1:]], [0, 1], 0.0, 255.0
+    )
+    function = tf.function(lambda: network.model(images, training=False), autograph=False)
+    seconds = []
+    for turn in range(WARM_UP + REPEATS):
+        started = time.perf_counter()
+        function()
+        tf.test.experimental.sync_devices()
+        if turn >= WARM_UP:
+            seconds.append(time.perf_counter() - started)
+    del function
+    gc.collect()  # what was compiled is a reference cycle
+    return statistics.median(seconds)
+
+
+def plan_rows(
+    config: RunConfig,
+    network: Network,
+    selection: Selection,
+    select_again: Callable[[float], Selection],
+) -> list[PlanRow]:
+    """A row per rho, and the run's own choice.
+
+    They are cut from the one order of layers that ``selection`` holds. The row of a ``--rho`` that
+    is not in :data:`RHOS` is put in its place; that of what a memory budget bought is the last.
+
+    Args:
+        select_again: the selection at another rho, for a train type without an order of layers.
+    """
+    times = StepTimes(network, config.batch_size)
+    rhos = sorted({*RHOS, *([] if config.rho is None else [config.rho])})
+    if train_type_named(config.train_type).order:
+        choices = {rho: _cut(config, network, selection, rho) for rho in rhos}
+    else:
+        smallest = selection.figures["smallest_rho"]
+        choices = {
+            rho: select_again(rho).trained(network.layers) for rho in rhos if rho >= smallest
+        }
+    if config.rho is None:
+        choices[None] = selection.trained(network.layers)
+    return [_row(config, network, times, parts, rho) for rho, parts in choices.items()]
+
+
+def _cut(config: RunConfig, network: Network, selection: Selection, rho: float) -> list[Trained]:
+    cut = cut_at_rho(
+        network.layers,
+        layer_order(selection),
+        rho,
+        always_head=config.head == "always",
+        rho_ch=config.rho_ch,
+    )
+    return cut.parts(network.layers)
+
+
+def layer_order(selection: Selection) -> list[int]:
+    """Layer indices in the order in which the selection's train type takes them."""
+    if train_type_named(selection.train_type).order == "last":
+        return list(range(selection.num_layers))[::-1]
+    return [row.index for row in sorted(selection.layers, key=lambda row: row.rank)]
+
+
+def _row(
+    config: RunConfig,
+    network: Network,
+    times: StepTimes,
+    parts: Sequence[Trained],
+    rho: Optional[float],
+) -> PlanRow:
+    return PlanRow(
+        rho=rho,
+        layers=len({part.layer.index for part in parts}),
+        trained_share=sum(part.params for part in parts) / network.params,
+        lean=training_memory(network, parts, config.batch_size, "lean"),
+        stock=training_memory(network, parts, config.batch_size, "stock"),
+        paper=paper_memory(network, [part.variable for part in parts]),
+        time_ratio=times.ratio(parts),
+        seconds=times.seconds(parts),
+    )
+
+
+def plan_text(config: RunConfig, rows: Sequence[PlanRow], selection: Selection) -> str:
+    """The table, and how it came about."""
+    lines = [
+        f"{'rho':>6}  {'layers':>6}  {'trained':>8}  {'lean, MB':>10}  {'stock, MB':>10}  "
+        f"{'paper, MB':>10}  {'step / full':>11}  {'step, s':>9}"
+    ]
+    for row in rows:
+        mark = ""
+        if row.rho is not None and config.memory_budget is not None:
+            within = MARGIN * getattr(row, config.frozen) <= config.memory_budget
+            mark = "  fits" if within else "  does not fit"
+        lines.append(
+            f"{'budget' if row.rho is None else f'{row.rho:g}':>6}  {row.layers:>6}  "
+            f"{row.trained_share:>8.2%}  {row.lean:>10.2f}  {row.stock:>10.2f}  "
+            f"{row.paper:>10.2f}  {row.time_ratio:>11.2f}  {row.seconds:>9.3f}{mark}"
+        )
+    lines.append(
+        f"(lean, stock: estimated peak of a training step at batch size {config.batch_size} with "
+        f"--frozen so; paper: Table 3's accounting, batch 8.\n step: FLOPs counted, at the speed "
+        f"of the forward pass as it was measured here just now)"
+    )
+    if config.memory_budget is not None:
+        bought, of = selection.num_selected, selection.num_layers
+        lines.append(
+            f"--memory_budget {config.memory_budget:g} buys {bought} of {of} layers, as many as "
+            f"--rho {_rho_of(bought, of)}{_in_part(selection)}"
+        )
+    return "\n".join(lines)
+
+
+def _in_part(selection: Selection) -> str:
+    some = [row for row in selection.selected if row.channels is not None]
+    return (
+        f" ({', '.join(f'{row.name} with {len(row.channels)} channels' for row in some)})"
+        * bool(some)
+    )
+
+
+def _rho_of(count: int, num_layers: int) -> str:
+    """The smallest rho of three decimals or so that selects ``count`` layers."""
+    return f"{np.ceil(count / num_layers * 1000) / 1000:g}"
+
+
+def plan_json(rows: Sequence[PlanRow]) -> dict:
+    """What ``plan.json`` holds."""
+    return {"rows": [asdict(row) for row in rows]}

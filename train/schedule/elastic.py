@@ -1,0 +1,83 @@
+"""ElasticTrainer's course: tensors are chosen anew every few epochs, and training goes on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import tensorflow as tf
+
+from common.errors import RunError
+from selection.selection import Selection
+from train.data.batches import Batch, pooled_labels, pooled_samples
+from train.schedule.once import Plan, Stage
+from train.step_time import measure_step_times
+from train.trainer import Trainer
+
+
+class ElasticPlan(Plan):
+    """Selects before epochs 1, 1 + ``config.interval``, 1 + 2 * ``config.interval``...
+
+    What stays selected keeps its momentum, and the optimizer its step. The former trainer is not
+    referred to any more from here; whoever else holds it must let go of it, and collect garbage
+    (its compiled step is a reference cycle), for its memory to be free.
+
+    Every choice gets the measured step times beside the predicted one, in its ``figures``.
+    """
+
+    def first_stage(self) -> Stage:
+        """The first selection, or the given one, which is then kept.
+
+        Raises:
+            RunError: no tensor that fits has a positive importance.
+        """
+        stage = super().first_stage()
+        if self.given is not None:
+            return stage
+        if not stage.selection.num_selected:
+            raise RunError(
+                f"no tensor within --rho {self.job.config.rho:g} would lower the loss by a step at "
+                f"--learning_rate {self.job.config.learning_rate:g}; a smaller --learning_rate "
+                f"or a larger --rho may help"
+            )
+        return self._timed(stage)
+
+    def next_stage(self, stage: Stage, epoch: int) -> Stage:
+        """The same trainer where the same tensors are selected again, or none at all."""
+        if self.given is not None or (epoch - 1) % self.job.config.interval:
+            return stage
+        selection = self.job.select(self.job.network)
+        if not selection.num_selected:
+            return stage
+        if _choice(selection) == _choice(stage.selection):
+            figures = {**stage.selection.figures, **selection.figures}
+            return replace(stage, selection=replace(selection, figures=figures))
+        trainer = Trainer(
+            self.job.network,
+            selection.trained(self.job.network.layers),
+            self.job.schedule,
+            first_step=stage.trainer.steps_taken,
+            momentum=stage.trainer.momentum(),
+            frozen=self.job.config.frozen,
+        )
+        return self._timed(Stage(self.job.network, selection, trainer))
+
+    def _timed(self, stage: Stage) -> Stage:
+        """The stage with measured step times among the figures of its selection."""
+        times = measure_step_times(
+            self.job.network,
+            stage.trainer.trained,
+            self.job.schedule,
+            self._batch(),
+            frozen=self.job.config.frozen,
+        )
+        figures = {**stage.selection.figures, **times}
+        return replace(stage, selection=replace(stage.selection, figures=figures))
+
+    def _batch(self) -> Batch:
+        size, images = self.job.config.batch_size, self.job.data.train
+        pixels = tf.cast(pooled_samples(images, size), tf.float32)
+        return pixels, tf.constant(pooled_labels(images, size))
+
+
+def _choice(selection: Selection) -> list[tuple[int, ...]]:
+    return [row.variables for row in selection.layers]

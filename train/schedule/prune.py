@@ -1,0 +1,189 @@
+"""PruneTrain: the group lasso empties channels while everything trains, and they are cut out.
+
+Lym et al., "PruneTrain: Fast Neural Network Training by Dynamic Sparse Model Reconfiguration",
+SC 2019. ``--prune l1`` is what the published ElasticTrainer repository runs under that name:
+another penalty, and no pruning.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import tensorflow as tf
+
+from models.backbones.vit_layers import SelfAttention
+from models.graph.macs import network_macs
+from models.network import Network
+from models.pruning.channel_groups import ChannelSet, channel_map
+from models.pruning.shrink import find_cut, shrink
+from selection.ranking import make_selection
+from selection.selection import Selection
+from train.config.paper_constants import LASSO_RATIO
+from train.data.batches import Batch, epoch_batches
+from train.schedule.once import Job, Plan, Stage
+from train.trainer import Trainer
+
+ALIVE_THRESHOLD = 1e-4  # largest weight of a group that counts as zero; PruneTrain, SC 2019
+LASSO_SMOOTHING = 1e-8  # under the square root, whose derivative at 0 would be infinite
+L1_STRENGTH = 1e-4  # of the published ElasticTrainer repository's baseline
+STRENGTH_BATCHES = 8  # to average the loss over
+
+Penalty = Callable[[], tf.Tensor]
+
+
+class PrunePlan(Plan):
+    """Everything is trained under a penalty; with ``--prune structured`` it becomes ever less.
+
+    Every ``config.interval`` epochs the dead channels are cut out, and a smaller network goes on
+    from where the larger one was: its weights, momentum and optimizer step. The larger one is
+    not referred to any more from here; whoever else holds it must let go of it, and collect
+    garbage (Keras models are reference cycles), for memory to fall.
+
+    Attributes:
+        strength: what the penalty is multiplied by; 0 before :meth:`first_stage`.
+    """
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self.strength = 0.0
+
+    def note(self) -> str:
+        """What can be pruned of the network."""
+        return pruning_note(self.job.network, self.job.config.prune)
+
+    def first_stage(self) -> Stage:
+        """The whole network, and the strength that the penalty will keep."""
+        job = self.job
+        selection = job.select(job.network)
+        if job.config.prune == "l1":
+            self.strength = L1_STRENGTH
+        else:
+            self.strength = lasso_strength(job.network, _batches(job), job.config.prune_ratio)
+        trainer = Trainer(
+            job.network,
+            selection.trained(job.network.layers),
+            job.schedule,
+            penalty=self._penalty(job.network),
+            frozen=job.config.frozen,
+        )
+        return self._stage(job.network, selection, trainer)
+
+    def next_stage(self, stage: Stage, epoch: int) -> Stage:
+        """Before epochs 1 + interval, 1 + 2 * interval...: without the dead channels."""
+        config = self.job.config
+        if config.prune == "l1" or (epoch - 1) % config.interval:
+            return stage
+        cut = find_cut(stage.network.model, ALIVE_THRESHOLD)
+        if cut.is_empty:
+            return stage
+        shrunk = shrink(stage.network, cut)
+        # From now on only its data and settings are needed.
+        self.job = replace(self.job, network=shrunk.network)
+        layers = shrunk.network.layers
+        selection = make_selection(
+            layers, [True] * len(layers), train_type=stage.selection.train_type
+        )
+        trainer = Trainer(
+            shrunk.network,
+            selection.trained(layers),
+            self.job.schedule,
+            first_step=stage.trainer.steps_taken,
+            momentum=shrunk.carry(stage.trainer.momentum()),
+            penalty=self._penalty(shrunk.network),
+            frozen=self.job.config.frozen,
+        )
+        del cut, shrunk
+        gc.collect()
+        return self._stage(trainer.network, selection, trainer)
+
+    def _stage(self, network: Network, selection: Selection, trainer: Trainer) -> Stage:
+        figures = {
+            "parameters": network.params,
+            "macs": network_macs(network.layers),
+            "penalty_strength": self.strength,
+        }
+        return Stage(network, selection, trainer, figures)
+
+    def _penalty(self, network: Network) -> Penalty:
+        amount = l1_norm if self.job.config.prune == "l1" else group_lasso
+        unscaled, strength = amount(network), self.strength
+        return lambda: strength * unscaled()
+
+
+def group_lasso(network: Network) -> Penalty:
+    """The sum of sqrt(sum w^2 + 1e-8) over all groups, a scalar function of the weights.
+
+    A group is what one output channel, or one input channel, of a convolution or dense kernel is
+    made of. Groups that can never be pruned are left out: the first convolution's inputs, the
+    classifier's outputs, and in a vision transformer everything but the hidden units of its MLPs;
+    likewise depthwise kernels, whose channels are those of their neighbours.
+    """
+    sets = channel_map(network.model).sets
+    return lambda: tf.add_n([_norms(kernel, axis) for one in sets for kernel, axis in one.kernels])
+
+
+def _norms(kernel: tf.Variable, axis: int) -> tf.Tensor:
+    others = [other for other in range(kernel.shape.rank) if other != axis]
+    return tf.reduce_sum(tf.sqrt(tf.reduce_sum(tf.square(kernel), others) + LASSO_SMOOTHING))
+
+
+def l1_norm(network: Network) -> Penalty:
+    """The sum of |w| over all kernels: no biases, vectors of normalisations or embeddings."""
+    kernels = [kernel for layer in network.layers for kernel in _kernels(layer.keras_layer)]
+    return lambda: tf.add_n([tf.reduce_sum(tf.abs(kernel)) for kernel in kernels])
+
+
+def _kernels(layer: tf.keras.layers.Layer) -> tuple[tf.Variable, ...]:
+    if isinstance(layer, SelfAttention):
+        return layer.query_kernel, layer.key_kernel, layer.value_kernel, layer.output_kernel
+    if isinstance(layer, tf.keras.layers.DepthwiseConv2D):
+        return (layer.depthwise_kernel,)
+    if isinstance(layer, (tf.keras.layers.Conv2D, tf.keras.layers.Dense)):
+        return (layer.kernel,)
+    return ()
+
+
+def lasso_strength(network: Network, batches: Iterable[Batch], ratio: float = LASSO_RATIO) -> float:
+    """lambda = r L / ((1 - r) P), which makes the lasso the share ``ratio`` of the whole loss.
+
+    L is the mean cross-entropy of ``batches`` (dropout off, so that training draws the numbers
+    that it would draw without this) and P the penalty, both of the network as it is.
+    """
+    total, samples = 0.0, 0
+    for images, labels in batches:
+        logits = network.model(images, training=False)
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        total += float(tf.reduce_sum(losses))
+        samples += int(labels.shape[0])
+    loss = total / samples
+    return float(ratio * loss / ((1 - ratio) * float(group_lasso(network)())))
+
+
+def pruning_note(network: Network, prune: str) -> str:
+    """What can be pruned of ``network``, one sentence for people."""
+    if prune == "l1":
+        return "--prune l1: an L1 penalty on all kernels; nothing is ever pruned"
+    sets: tuple[ChannelSet, ...] = channel_map(network.model).sets
+    channels = sum(one.channels for one in sets)
+    if any(isinstance(layer.keras_layer, SelfAttention) for layer in network.layers):
+        what = "hidden units of the MLPs and nothing else of a vision transformer"
+    else:
+        what = "channels of convolutions"
+    return f"--prune structured: prunes {what} ({channels:,} in {len(sets)} sets)"
+
+
+def _batches(job: Job) -> Iterable[Batch]:
+    """A few training batches, augmented as in training, of an epoch that training does not see."""
+    config, data = job.config, job.data
+    batches = epoch_batches(
+        data.train,
+        config.batch_size,
+        seed=config.seed,
+        epoch=0,
+        flip=data.flip,
+        rotation=data.rotation if config.rotation is None else config.rotation,
+    )
+    return itertools.islice(batches, STRENGTH_BATCHES)
