@@ -23,9 +23,9 @@ from models.graph.liveness import FLOAT_BYTES, simulate
 from models.graph.operations import operations
 from models.memory.phase_meter import MB, PhaseMeter
 from models.network import Network
+from models.trained import Trained
 from selection.betti.distances import SLICE
 from selection.betti.pooling import images_per_pass
-from selection.selection import Trained
 
 PAPER_BATCH_SIZE = 8  # of Table 3
 PAPER_FROZEN_BITS = 4  # per frozen parameter in Table 3

@@ -25,8 +25,8 @@ from benchmarks.subjects import (
     whole_layers,
 )
 from models.network import Network
+from models.trained import Trained
 from selection.channels import number_of_channels
-from selection.selection import Trained
 from train.optimizer import apply_gradients
 from train.trainer import Trainer
 

@@ -14,8 +14,8 @@ import tensorflow as tf
 from memory_utils import PhaseMeter, estimate_memory
 from models.network import Network, build_network
 from models.registry import BACKBONES
+from models.trained import Trained
 from selection.registry import train_type_named
-from selection.selection import Trained
 from train.config.run_config import RunConfig
 from train.data.datasets import DataBundle
 from train.data.image_store import ImageSet, MemoryImages

@@ -10,10 +10,11 @@ import numpy as np
 
 from common.errors import UserError
 from models.layers import Layer
+from models.trained import Trained
 from selection.channels import number_of_channels
 from selection.ranking import make_selection, number_selected, ranks, select_top
-from selection.registry import MemoryBudget, SelectionRequest
-from selection.selection import Selection, Trained
+from selection.request import MemoryBudget, SelectionRequest
+from selection.selection import Selection
 
 
 @dataclass(frozen=True)

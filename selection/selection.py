@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Optional
 
-import tensorflow as tf
-
 from common.errors import UserError
 from common.files import read_json
 from models.layers import Layer
+from models.trained import Trained
 
 
 @dataclass(frozen=True)
@@ -43,39 +41,6 @@ class LayerChoice:
     selected: bool
     variables: tuple[int, ...]
     channels: Optional[tuple[int, ...]] = None
-
-
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """One variable to train, or a slice of it.
-
-    Attributes:
-        variable: the whole variable.
-        channels: the entries of its output-channel axis that are trained; None for all.
-        layer: the layer it belongs to.
-    """
-
-    variable: tf.Variable
-    channels: Optional[tuple[int, ...]]
-    layer: Layer
-
-    @property
-    def axis(self) -> int:
-        """The axis of ``variable`` that counts output channels."""
-        depthwise = self.layer.type == "depthwise_conv" and self.variable.shape.rank == 4
-        return 2 if depthwise else self.variable.shape.rank - 1
-
-    @property
-    def share(self) -> float:
-        """The share of the output channels that is trained, 0 to 1."""
-        if self.channels is None:
-            return 1.0
-        return len(self.channels) / self.variable.shape[self.axis]
-
-    @property
-    def params(self) -> int:
-        """Number of trained parameters."""
-        return round(math.prod(self.variable.shape) * self.share)
 
 
 @dataclass(frozen=True)

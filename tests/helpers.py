@@ -9,8 +9,8 @@ import numpy as np
 from main import main
 from models.network import Network, build_network
 from models.registry import BACKBONES
-from selection.registry import SelectionRequest
-from selection.selection import Trained
+from models.trained import Trained
+from selection.request import SelectionRequest
 
 
 def tiny_network(weights: str = "none", **options) -> Network:

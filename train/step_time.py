@@ -12,7 +12,7 @@ from dataclasses import replace
 import tensorflow as tf
 
 from models.network import Network
-from selection.selection import Trained
+from models.trained import Trained
 from train.data.batches import Batch
 from train.optimizer import Schedule
 from train.trainer import Trainer

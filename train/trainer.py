@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from common.errors import RunError
 from models.network import Network
-from selection.selection import Trained
+from models.trained import Trained
 from train.gradients.lean.gradients import LeanGradients
 from train.gradients.slices import Parts
 from train.gradients.stock import StockGradients

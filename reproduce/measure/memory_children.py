@@ -20,9 +20,9 @@ from memory_utils import (
 )
 from models.network import Network, build_network
 from models.registry import BACKBONES
+from models.trained import Trained
 from selection.ranking import number_selected
 from selection.registry import TRAIN_TYPES
-from selection.selection import Trained
 from train.config.paper_constants import POOLED_SAMPLES, RHO
 from train.trainer import Trainer
 

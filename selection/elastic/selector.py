@@ -18,7 +18,7 @@ from models.network import Network
 from selection.elastic.knapsack import backward_time, choose_tensors
 from selection.elastic.profile import Profile, tensor_profile
 from selection.ranking import make_selection
-from selection.registry import SelectionRequest
+from selection.request import SelectionRequest
 from selection.selection import Selection
 
 _CACHE_KEY = "elastic"

@@ -13,7 +13,7 @@ from selection.betti.homology import betti_1
 from selection.betti.pooling import images_per_pass, number_of_passes, pooled
 from selection.channels import select_channels
 from selection.cut import select_ranked
-from selection.registry import SelectionRequest
+from selection.request import SelectionRequest
 from selection.selection import Selection
 
 _DIVISORS = {

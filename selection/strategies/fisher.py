@@ -16,7 +16,7 @@ from models.graph.macs import layer_macs
 from models.layers import Layer
 from models.network import Network
 from selection.cut import select_ranked
-from selection.registry import SelectionRequest
+from selection.request import SelectionRequest
 from selection.selection import Selection
 
 

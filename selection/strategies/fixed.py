@@ -6,7 +6,7 @@ import numpy as np
 
 from selection.cut import budget_figures, select_ranked, within_budget
 from selection.ranking import make_selection, number_selected
-from selection.registry import SelectionRequest
+from selection.request import SelectionRequest
 from selection.selection import Selection
 
 

@@ -15,7 +15,7 @@ from models.registry import BACKBONES
 from selection.elastic.knapsack import choose_tensors
 from selection.elastic.profile import tensor_profile
 from selection.elastic.selector import ElasticSelector, select
-from selection.registry import SelectionRequest
+from selection.request import SelectionRequest
 from tests.helpers import random_pixels, snapshot, tiny_network
 
 NAME = "elastic_training"

@@ -12,7 +12,8 @@ from main import main
 from memory_utils import estimate_memory, estimate_selection_memory
 from selection.channels import channel_betti
 from selection.cut import channels_of, cut_at_budget, cut_at_rho, parts_of
-from selection.registry import TRAIN_TYPES, MemoryBudget
+from selection.registry import TRAIN_TYPES
+from selection.request import MemoryBudget
 from tests.helpers import assert_refused, random_pixels, selection_request, tiny_network, whole
 from train.run.budget import MARGIN, training_memory
 from train.run.dry_run import RHOS, StepTimes

@@ -14,7 +14,7 @@ from models.batch_norm import fix_batch_norm
 from models.layers import selectable_layers
 from models.network import build_network
 from models.registry import BACKBONES
-from selection.selection import Trained
+from models.trained import Trained
 from tests.helpers import random_pixels, tiny_network, whole
 from train.gradients.lean.bits import Bits, KeptOutput, passing
 from train.gradients.lean.gradients import LeanGradients

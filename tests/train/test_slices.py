@@ -9,7 +9,7 @@ import tensorflow as tf
 from models.backbones.vit import ViTConfig, build_features
 from models.batch_norm import fix_batch_norm
 from models.layers import selectable_layers
-from selection.selection import Trained
+from models.trained import Trained
 from tests.helpers import random_pixels, tiny_network
 from train.gradients.lean.gradients import LeanGradients
 from train.gradients.slices import Parts

@@ -13,7 +13,7 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
-from selection.selection import Trained
+from models.trained import Trained
 
 
 class Part:

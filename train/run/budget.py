@@ -17,9 +17,10 @@ from memory_utils import (
 )
 from models.graph.liveness import FLOAT_BYTES
 from models.network import Network
+from models.trained import Trained
 from selection.cut import parts_of
-from selection.registry import MemoryBudget, train_type_named
-from selection.selection import Trained
+from selection.registry import train_type_named
+from selection.request import MemoryBudget
 from train.config.paper_constants import EVALUATION_BATCH_SIZE, selection_batch_size
 from train.config.run_config import RunConfig
 from train.data.batches import EVALUATION_WAITING_BATCHES, WAITING_BATCHES

@@ -14,11 +14,12 @@ import tensorflow as tf
 
 from memory_utils import paper_memory
 from models.network import Network
+from models.trained import Trained
 from selection.cut import cut_at_rho
 from selection.elastic.knapsack import backward_time
 from selection.elastic.profile import Profile, tensor_profile
 from selection.registry import train_type_named
-from selection.selection import Selection, Trained
+from selection.selection import Selection
 from train.config.run_config import RunConfig
 from train.run.budget import MARGIN, training_memory
 

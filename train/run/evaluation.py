@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from models.network import Network
-from selection.selection import Trained
+from models.trained import Trained
 from train.config.paper_constants import EVALUATION_BATCH_SIZE
 from train.run.budget import inference_memory
 

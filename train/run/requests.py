@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Optional
 
 from models.network import Network
-from selection.registry import SelectionRequest, train_type_named
+from selection.registry import train_type_named
+from selection.request import SelectionRequest
 from selection.selection import Selection
 from selection.stability import mean_overlap
 from train.config.paper_constants import selection_batch_size

@@ -9,8 +9,9 @@ from typing import NamedTuple, Optional
 
 from memory_utils import PhaseMeter, memory_report, paper_notes
 from models.network import Network
+from models.trained import Trained
 from selection.registry import train_type_named
-from selection.selection import Selection, Trained
+from selection.selection import Selection
 from train.config.run_config import RunConfig
 from train.data.batches import WAITING_BATCHES
 from train.run.budget import budget_result, inference_memory

@@ -15,7 +15,8 @@ from memory_utils import PhaseMeter
 from models.network import Network, build_network
 from models.registry import BACKBONES
 from models.weights import save_network
-from selection.registry import SelectionRequest, train_type_named
+from selection.registry import train_type_named
+from selection.request import SelectionRequest
 from selection.selection import Selection, load_selection
 from train.config.run_config import RunConfig
 from train.data.batches import epoch_batches, eval_batches

@@ -1,0 +1,62 @@
+"""What a train type gets to choose layers from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+import numpy as np
+
+from models.network import Network
+from models.trained import Trained
+
+
+@dataclass(frozen=True, eq=False)
+class MemoryBudget:
+    """A limit on what training may take (``--memory_budget``).
+
+    Attributes:
+        limit: MB of 1e6 bytes.
+        needs: what is trained -> the estimated peak of a training step on it, MB.
+    """
+
+    limit: float
+    needs: Callable[[Sequence[Trained]], float]
+
+    def fits(self, trained: Sequence[Trained]) -> bool:
+        """Whether training that stays within the limit."""
+        return self.needs(trained) <= self.limit
+
+
+@dataclass(frozen=True, eq=False)
+class SelectionRequest:
+    """What a train type gets to choose layers from.
+
+    Attributes:
+        network: the built network; its weights must be as they were on return.
+        rho: share of the layers to select, in [0, 1]; None with a ``budget``.
+        always_head: train the head in addition (``--head always``).
+        batch_size: samples per mini-batch of the selection.
+        num_batches: mini-batches to pool.
+        sample_images: ``count`` -> the first images of the training set (or a draw of them),
+            raw pixels ``[count, size, size, 3]``, uint8; no labels.
+        labelled_images: ``count`` -> such images and their labels, int64 ``[count]``.
+        seed: for train types that draw at random.
+        learning_rate, weight_decay: of the training to come.
+        settings: the flags that concern one train type only, by name (``fisher``...).
+        budget: takes the place of ``rho``, for train types with an ``order``.
+    """
+
+    network: Network
+    rho: Optional[float]
+    always_head: bool
+    batch_size: int
+    num_batches: int
+    sample_images: Callable[[int], np.ndarray]
+    labelled_images: Callable[[int], tuple[np.ndarray, np.ndarray]]
+    seed: int = 0
+    learning_rate: float = 1e-3
+    weight_decay: float = 5e-4
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    budget: Optional[MemoryBudget] = None
