@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from models.frozen_mode import FrozenMode
 from models.graph.liveness import FLOAT_BYTES, simulate
 from models.graph.operations import operations
 from models.memory.phase_meter import MB, PhaseMeter
@@ -26,6 +27,7 @@ from models.network import Network
 from models.trained import Trained
 from selection.betti.distances import SLICE
 from selection.betti.pooling import images_per_pass
+from selection.selection_mode import SelectionMode
 
 PAPER_BATCH_SIZE = 8  # of Table 3
 PAPER_FROZEN_BITS = 4  # per frozen parameter in Table 3
@@ -67,7 +69,7 @@ def estimate_memory(
     trained: Collection[tf.Variable],
     batch_size: int,
     *,
-    frozen: str = "lean",
+    frozen: FrozenMode = FrozenMode.LEAN,
     frozen_bits: int = 32,
     shares: Mapping | None = None,
     waiting_batches: int = 0,
@@ -79,14 +81,14 @@ def estimate_memory(
     reads any more and the backward pass does not keep, reshapes cost nothing, and the batch of
     images stays for the whole step.
 
-    With ``frozen="lean"``, kept for the backward pass from the first trained layer on are the input
-    of every layer whose kernel or gamma is trained and, where a gradient passes through, one bit
-    per element for ReLU, ReLU6 and pooling by windows side by side, four bytes per output of
-    other max pooling, and the input of each residual branch of a transformer. Biases, betas and
-    frozen layers with fixed statistics keep nothing. With ``"stock"`` also, as TensorFlow 2.15
-    does: the input of every batch norm, the output of every ReLU, input and output of pooling, and
-    what GELU, softmax and layer norm are made of. On the way back, the gradients of activations
-    and those of variables count as far as they exist.
+    With ``LEAN``, kept for the backward pass from the first trained layer on are the input of every
+    layer whose kernel or gamma is trained and, where a gradient passes through, one bit per element
+    for ReLU, ReLU6 and pooling by windows side by side, four bytes per output of other max pooling,
+    and the input of each residual branch of a transformer. Biases, betas and frozen
+    layers with fixed statistics keep nothing. With ``STOCK`` also, as TensorFlow 2.15 does: the
+    input of every batch norm, the output of every ReLU, input and output of pooling, and what
+    GELU, softmax and layer norm are made of. On the way back, the gradients of activations and
+    those of variables count as far as they exist.
 
     Left out: workspace of the kernels, row statistics of layer norm, temporary copies of the
     optimizer (when the activations have gone), and what the allocator rounds up.
@@ -94,8 +96,7 @@ def estimate_memory(
     Args:
         trained: variables of ``network.model``.
         batch_size: images per step.
-        frozen: ``"lean"``, this project's training step (``train/gradients/lean/``), or
-            ``"stock"``, TensorFlow's own.
+        frozen: how frozen layers are computed.
         frozen_bits: bits per element of a variable that is not trained.
         shares: by ``variable.ref()``, the share of its output channels that is trained, where that
             is not all of them. Gradients and momentum exist for the share only; batch norm and
@@ -129,18 +130,18 @@ def estimate_selection_memory(
     kind: str = "forward",
     *,
     frozen_bits: int = 32,
-    mode: str = "fast",
+    mode: SelectionMode = SelectionMode.FAST,
 ) -> MemoryEstimate | None:
     """What selecting layers needs.
 
     ``"forward"`` (Betti numbers): inference, each activation reduced to distances as it appears,
-    on all ``samples`` at once or, with ``mode`` ``"lean"``, on those of one pass; a slice of an
+    on all ``samples`` at once or, with ``SelectionMode.PAIRS``, on those of one pass; a slice of an
     activation and its centred copy, of up to 4 MB each, come on top. Left out are up to 17 MB of
     products where layers are wide. ``"activation_gradients"`` (Fisher information): a backward
     pass over ``batch_size`` images that finds every layer's activation, and computes no gradient of
     a variable. ``"variable_gradients"`` (ElasticTrainer): one that computes all of these, beside
     the weights before the step and the step. ``"none"``: None. All of these run the Keras layers
-    as TensorFlow does (``frozen="stock"``).
+    as TensorFlow does (``FrozenMode.STOCK``).
 
     Args:
         batch_size: images of a training step, or of a mini-batch of the selection.
@@ -153,19 +154,23 @@ def estimate_selection_memory(
         return None
     if kind == "forward":
         at_once = images_per_pass(network, samples, batch_size, mode)
-        inference = estimate_memory(network, (), at_once, frozen="stock", frozen_bits=frozen_bits)
+        inference = estimate_memory(
+            network, (), at_once, frozen=FrozenMode.STOCK, frozen_bits=frozen_bits
+        )
         largest = at_once * max(layer.activation_size for layer in network.layers)
         copies = 2 * min(SLICE, largest) * FLOAT_BYTES / MB
         peak = inference.peak_activations + copies
         return dataclasses.replace(inference, peak_activations=peak)
     everything = network.model.trainable_weights
-    full = estimate_memory(network, everything, batch_size, frozen="stock", frozen_bits=frozen_bits)
+    full = estimate_memory(
+        network, everything, batch_size, frozen=FrozenMode.STOCK, frozen_bits=frozen_bits
+    )
     if kind == "variable_gradients":
         both = 2 * full.gradients
         return dataclasses.replace(
             full, momentum=0.0, peak_activations=full.peak_activations + both
         )
-    graph = operations(network.model, "stock")
+    graph = operations(network.model, FrozenMode.STOCK)
     last = {id(op.layer): op.output for op in graph}
     activations = simulate(
         graph,
@@ -264,7 +269,7 @@ def memory_report(
     selection_meter: PhaseMeter | None = None,
     training_meter: PhaseMeter | None = None,
     *,
-    frozen: str = "lean",
+    frozen: FrozenMode = FrozenMode.LEAN,
     waiting_batches: int = 0,
 ) -> dict[str, dict[str, float | None]]:
     """``result.json``'s memory entry: figure -> phase -> MB with two decimals, or None.

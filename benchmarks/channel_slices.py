@@ -24,6 +24,7 @@ from benchmarks.subjects import (
     one_step,
     whole_layers,
 )
+from models.frozen_mode import FrozenMode
 from models.network import Network
 from models.trained import Trained
 from selection.channels import number_of_channels
@@ -40,7 +41,7 @@ class MaskedTrainer(Trainer):
 
     def __init__(self, network: Network, parts: list[Trained]) -> None:
         whole = [Trained(part.variable, None, part.layer) for part in parts]
-        super().__init__(network, whole, SCHEDULE, frozen="stock")
+        super().__init__(network, whole, SCHEDULE, frozen=FrozenMode.STOCK)
         masks = [_mask(part) for part in parts]
         variables = [part.variable for part in parts]
 

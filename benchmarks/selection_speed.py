@@ -16,16 +16,18 @@ import tensorflow as tf
 from benchmarks.harness import BACKBONES, fresh, in_turn, judged, ratio, table
 from benchmarks.subjects import BATCH_SIZE, new_network, noise
 from memory_utils import PhaseMeter, estimate_memory, estimate_selection_memory
+from models.frozen_mode import FrozenMode
 from selection.betti.distances import distances_from_gram
 from selection.betti.gram_pass import GramPass
 from selection.betti.homology import betti_1
 from selection.betti.pooling import block_size, images_per_pass, number_of_passes, pooled
+from selection.selection_mode import SelectionMode
 
 # Targets of the project: fast mode's time over that of the bare forward pass on the same images;
-# lean mode's allocator peak over that of inference at the training batch size.
+# pairs mode's allocator peak over that of inference at the training batch size.
 FAST_TIME = {"mobilenetv2": 3.5, "resnet50": 1.6, "vgg16": 1.15, "vit": 1.15}
-LEAN_MEMORY = 1.15
-PEAK_BLOCKS = 3  # that lean mode's peak is taken of: further passes need no more
+PAIRS_MEMORY = 1.15
+PEAK_BLOCKS = 3  # that pairs mode's peak is taken of: further passes need no more
 
 
 def measure(name: str, samples: int = 40, repeats: int = 5, seconds: float = 25.0) -> dict:
@@ -33,26 +35,26 @@ def measure(name: str, samples: int = 40, repeats: int = 5, seconds: float = 25.
 
     Returns:
         Seconds (medians): ``forward_s`` of the bare compiled forward pass over all samples,
-        ``fast_s`` of the selection in fast mode, distances and ripser included, ``lean_s`` in
-        lean mode (one pass of it, times the number of them), ``compile_s`` of fast mode's first
+        ``fast_s`` of the selection in fast mode, distances and ripser included, ``pairs_s`` in
+        pairs mode (one pass of it, times the number of them), ``compile_s`` of its first
         call beyond a later one. Medians of the ratios within a round: ``fast_over_forward``,
-        ``lean_over_forward``. MB: ``inference_mb`` at batch 8, ``lean_mb``, ``fast_mb``, and
-        ``lean_estimate_mb``, ``fast_estimate_mb``. Beside them ``model``, ``samples``,
-        ``lean_passes`` and ``lean_over_inference``, a ratio of peaks.
+        ``pairs_over_forward``. MB: ``inference_mb`` at batch 8, ``pairs_mb``, ``fast_mb``, and
+        ``pairs_estimate_mb``, ``fast_estimate_mb``. Beside them ``model``, ``samples``,
+        ``pairs_passes`` and ``pairs_over_inference``, a ratio of peaks.
     """
     arguments = {"name": name, "samples": samples}
     took = fresh("benchmarks.selection_speed:times", **arguments, repeats=repeats, seconds=seconds)
     peaks = {
         way: fresh("benchmarks.selection_speed:peak", **arguments, way=way)
-        for way in ("inference", "lean", "fast")
+        for way in ("inference", *SelectionMode)
     }
     return {
         "model": name,
         "samples": samples,
         **took,
         **{f"{way}_mb": found["measured"] for way, found in peaks.items()},
-        **{f"{way}_estimate_mb": peaks[way]["estimate"] for way in ("lean", "fast")},
-        "lean_over_inference": peaks["lean"]["measured"] / peaks["inference"]["measured"],
+        **{f"{way}_estimate_mb": peaks[way]["estimate"] for way in SelectionMode},
+        "pairs_over_inference": peaks["pairs"]["measured"] / peaks["inference"]["measured"],
     }
 
 
@@ -63,8 +65,8 @@ def times(name: str, samples: int, repeats: int, seconds: float) -> dict:
     images = tf.constant(pixels, tf.float32)
     forward = tf.function(lambda batch: network.model(batch, training=False), autograph=False)
     fast = GramPass(network, network.layers, BATCH_SIZE)
-    lean = GramPass(network, network.layers, BATCH_SIZE)
-    few = pixels[: images_per_pass(network, samples, BATCH_SIZE, "lean")]
+    pairs = GramPass(network, network.layers, BATCH_SIZE)
+    few = pixels[: images_per_pass(network, samples, BATCH_SIZE, SelectionMode.PAIRS)]
 
     def by_betti(layer, gram: np.ndarray) -> int:
         return betti_1(distances_from_gram(gram, layer))
@@ -72,27 +74,27 @@ def times(name: str, samples: int, repeats: int, seconds: float) -> dict:
     calls = {
         "forward": lambda: forward(images).numpy(),
         "fast": lambda: fast(pixels, by_betti),
-        "lean": lambda: lean(few, lambda layer, gram: distances_from_gram(gram, layer)),
+        "pairs": lambda: pairs(few, lambda layer, gram: distances_from_gram(gram, layer)),
     }
     first = in_turn(calls, 1, seconds, warm_up=0)
     took = in_turn(calls, repeats, seconds, warm_up=1)
-    passes = number_of_passes(network, samples, BATCH_SIZE, "lean")
+    passes = number_of_passes(network, samples, BATCH_SIZE, SelectionMode.PAIRS)
     medians = {way: statistics.median(each) for way, each in took.items()}
     return {
         "forward_s": medians["forward"],
         "fast_s": medians["fast"],
-        "lean_s": passes * medians["lean"],
+        "pairs_s": passes * medians["pairs"],
         "compile_s": first["fast"][0] - medians["fast"],
         "fast_over_forward": ratio(took["fast"], took["forward"]),
-        "lean_over_forward": passes * ratio(took["lean"], took["forward"]),
-        "lean_passes": passes,
+        "pairs_over_forward": passes * ratio(took["pairs"], took["forward"]),
+        "pairs_passes": passes,
     }
 
 
 def peak(name: str, samples: int, way: str) -> dict[str, float]:
     """Allocator's peak of this process and what is estimated for it, MB.
 
-    ``way`` is ``"fast"``, ``"lean"``, or ``"inference"``: the bare compiled forward pass of a
+    ``way`` is ``"fast"``, ``"pairs"``, or ``"inference"``: the bare compiled forward pass of a
     training batch.
     """
     network = new_network(name)
@@ -102,14 +104,16 @@ def peak(name: str, samples: int, way: str) -> dict[str, float]:
         with PhaseMeter() as meter:
             for _ in range(2):
                 forward(images).numpy()
-        estimate = estimate_memory(network, (), BATCH_SIZE, frozen="stock")
+        estimate = estimate_memory(network, (), BATCH_SIZE, frozen=FrozenMode.STOCK)
     else:
-        if way == "lean":
+        if way == SelectionMode.PAIRS:
             samples = min(samples, PEAK_BLOCKS * block_size(network, BATCH_SIZE))
         pixels = noise(samples, network.backbone.input_size)
         with PhaseMeter() as meter:
-            pooled(network, network.layers, pixels, BATCH_SIZE, betti_1, mode=way)
-        estimate = estimate_selection_memory(network, BATCH_SIZE, samples, "forward", mode=way)
+            pooled(network, network.layers, pixels, BATCH_SIZE, betti_1, mode=SelectionMode(way))
+        estimate = estimate_selection_memory(
+            network, BATCH_SIZE, samples, "forward", mode=SelectionMode(way)
+        )
     return {"measured": meter.allocator_peak, "estimate": estimate.total}
 
 
@@ -133,14 +137,14 @@ def cells(figures: dict) -> dict[str, str]:
         "forward s": f"{figures['forward_s']:.2f}",
         "fast s": f"{figures['fast_s']:.2f}",
         "fast / forward": judged(figures["fast_over_forward"], targets or None),
-        "lean s": f"{figures['lean_s']:.1f} in {figures['lean_passes']} passes",
-        "lean / forward": f"{figures['lean_over_forward']:.1f}",
+        "pairs s": f"{figures['pairs_s']:.1f} in {figures['pairs_passes']} passes",
+        "pairs / forward": f"{figures['pairs_over_forward']:.1f}",
         "inference MB": f"{figures['inference_mb']:.0f}",
-        "lean MB": f"{figures['lean_mb']:.0f}",
-        "lean / inference": judged(figures["lean_over_inference"], LEAN_MEMORY),
+        "pairs MB": f"{figures['pairs_mb']:.0f}",
+        "pairs / inference": judged(figures["pairs_over_inference"], PAIRS_MEMORY),
         "fast MB": f"{figures['fast_mb']:.0f}",
-        "estimate lean, fast MB": (
-            f"{figures['lean_estimate_mb']:.0f}, {figures['fast_estimate_mb']:.0f}"
+        "estimate pairs, fast MB": (
+            f"{figures['pairs_estimate_mb']:.0f}, {figures['fast_estimate_mb']:.0f}"
         ),
         "compile s": f"{figures['compile_s']:.1f}",
     }

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from memory_utils import PhaseMeter, estimate_memory
+from models.frozen_mode import FrozenMode
 from models.network import Network, build_network
 from models.registry import BACKBONES
 from models.trained import Trained
@@ -97,10 +98,10 @@ def training_peak(name: str, indices: list[int] | None, frozen: str) -> dict[str
     """Allocator's peak of training steps and what is estimated for it, MB."""
     network = new_network(name)
     parts = whole_layers(network, indices)
-    trainer = Trainer(network, parts, SCHEDULE, frozen=frozen)
+    trainer = Trainer(network, parts, SCHEDULE, frozen=FrozenMode(frozen))
     peak = allocator_peak(trainer, new_batch(network))
     variables = [part.variable for part in parts]
-    estimate = estimate_memory(network, variables, BATCH_SIZE, frozen=frozen)
+    estimate = estimate_memory(network, variables, BATCH_SIZE, frozen=FrozenMode(frozen))
     return {"measured": peak, "estimate": estimate.total}
 
 
@@ -109,7 +110,7 @@ def inference_peak(
 ) -> dict[str, float]:
     """The same of inference: of the Keras model, or as a run evaluates."""
     network = new_network(name)
-    trainer = Trainer(network, [], SCHEDULE, frozen=frozen)
+    trainer = Trainer(network, [], SCHEDULE, frozen=FrozenMode(frozen))
     peak = allocator_peak(trainer, new_batch(network, batch_size))
-    estimate = estimate_memory(network, (), batch_size, frozen=frozen)
+    estimate = estimate_memory(network, (), batch_size, frozen=FrozenMode(frozen))
     return {"measured": peak, "estimate": estimate.total}

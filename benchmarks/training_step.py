@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 from benchmarks.harness import Effort, deviation, fresh, in_turn, judged, ratio, table
 from benchmarks.subjects import SCHEDULE, new_batch, new_network, one_step, whole_layers
+from models.frozen_mode import FrozenMode
 from train.trainer import Trainer
 
 RHO = 0.1
@@ -35,11 +36,11 @@ def training(effort: Effort) -> str:
         ways = {
             f"{choice} {frozen}": (indices, frozen)
             for choice, indices in choices.items()
-            for frozen in ("lean", "stock")
+            for frozen in FrozenMode
         }
         seconds = _seconds(name, ways, effort)
         for choice, indices in choices.items():
-            lean, stock = (_peak(name, indices, frozen) for frozen in ("lean", "stock"))
+            lean, stock = (_peak(name, indices, frozen) for frozen in FrozenMode)
             peaks = {"inference": inference, "lean": lean, "stock": stock, "full": full}
             memory.append(_memory_row(name, choice, indices, peaks))
             times.append(_time_row(name, choice, seconds))
@@ -127,7 +128,7 @@ def step_seconds(name: str, ways: dict, repeats: int, seconds: float) -> dict[st
     network = new_network(name)
     batch = new_batch(network)
     trainers = {
-        way: Trainer(network, whole_layers(network, indices), SCHEDULE, frozen=frozen)
+        way: Trainer(network, whole_layers(network, indices), SCHEDULE, frozen=FrozenMode(frozen))
         for way, (indices, frozen) in ways.items()
     }
     calls = {way: lambda one=one: one_step(one, batch) for way, one in trainers.items()}

@@ -15,6 +15,7 @@ from selection.betti.homology import betti_1
 from selection.betti.pooling import images_per_pass, number_of_passes, pooled
 from selection.ranking import ranks
 from selection.selection import Selection
+from selection.selection_mode import SelectionMode
 
 
 def number_of_channels(rho_ch: float, channels: int) -> int:
@@ -29,7 +30,7 @@ def select_channels(
     mini_batch: int,
     rho_ch: float,
     counts: Optional[Mapping[int, int]] = None,
-    mode: str = "fast",
+    mode: SelectionMode = SelectionMode.FAST,
 ) -> Selection:
     """The same layers, each with its top ``rho_ch`` of output channels by b1.
 
@@ -66,7 +67,7 @@ def select_channels(
 
 
 def _figures(
-    selection: Selection, network: Network, samples: int, mini_batch: int, mode: str
+    selection: Selection, network: Network, samples: int, mini_batch: int, mode: SelectionMode
 ) -> dict:
     """Those of ``selection``, with the forward passes for its channels."""
     passes = number_of_passes(network, samples, mini_batch, mode)
@@ -84,7 +85,7 @@ def channel_betti(
     layers: Sequence[Layer],
     images: np.ndarray,
     mini_batch: int,
-    mode: str = "fast",
+    mode: SelectionMode = SelectionMode.FAST,
 ) -> list[list[int]]:
     """b1 of every output channel of each of ``layers``.
 

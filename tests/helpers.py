@@ -11,6 +11,7 @@ from models.network import Network, build_network
 from models.registry import BACKBONES
 from models.trained import Trained
 from selection.request import SelectionRequest
+from selection.selection_mode import SelectionMode
 
 
 def tiny_network(weights: str = "none", **options) -> Network:
@@ -49,7 +50,7 @@ def selection_request(network: Network, images, labels=None, **changes) -> Selec
     settings = {
         "rho_ch": 1.0,
         "aggregation": "pool",
-        "selection_mode": "fast",
+        "selection_mode": SelectionMode.FAST,
         "fisher": "mean",
     }
     settings.update(changes.pop("settings", {}))

@@ -19,6 +19,7 @@ from memory_utils import PhaseMeter, estimate_memory, estimate_selection_memory,
 from models.backbones.vit import ViTConfig, build_features
 from models.backbones.vit_layers import FirstToken, SelfAttention
 from models.batch_norm import FixedBatchNormalization
+from models.frozen_mode import FrozenMode
 from models.layers import selectable_layers
 from models.network import Network, build_network
 from models.registry import BACKBONES
@@ -281,9 +282,9 @@ def test_selection_estimates():
     forward = estimate_selection_memory(network, 8, 40, "forward")
     # A slice and its copy: here of one whole activation.
     copies = 2 * 40 * 256 * 4
-    inference = estimate_memory(network, (), 40, frozen="stock")
+    inference = estimate_memory(network, (), 40, frozen=FrozenMode.STOCK)
     assert bytes_of(forward.total) == bytes_of(inference.total) + copies
-    full = estimate_memory(network, network.model.trainable_weights, 8, frozen="stock")
+    full = estimate_memory(network, network.model.trainable_weights, 8, frozen=FrozenMode.STOCK)
     step = estimate_selection_memory(network, 8, 40, "variable_gradients")
     # In place of the momentum, the weights before the step and the step.
     assert step.total == pytest.approx(full.total - full.momentum + 2 * full.gradients)
@@ -300,7 +301,7 @@ def test_fisher_information_finds_every_activation():
     x = tf.keras.layers.GlobalAveragePooling2D()(x)
     network = as_network(tf.keras.Model(inputs, tf.keras.layers.Dense(2)(x)))
     fisher = estimate_selection_memory(network, 8, 40, "activation_gradients")
-    full = estimate_memory(network, network.model.trainable_weights, 8, frozen="stock")
+    full = estimate_memory(network, network.model.trainable_weights, 8, frozen=FrozenMode.STOCK)
     outputs = 8 * (8 * 8 * 4 + 2) * 4  # of the batch norm and of the head
     assert bytes_of(fisher.kept_activations) == bytes_of(full.kept_activations) + outputs
     assert fisher.gradients == fisher.momentum == 0.0
@@ -338,7 +339,7 @@ def test_report_has_every_figure():
 
 def test_stock_keeps_every_activation_of_frozen_layers():
     network = residual_network()
-    estimate = estimate_memory(network, variables(network, "conv_a"), 4, frozen="stock")
+    estimate = estimate_memory(network, variables(network, "conv_a"), 4, frozen=FrozenMode.STOCK)
     # Pixels; the input of each batch norm; both ReLUs' outputs, of which the pooling reads one;
     # the pooling's output.
     assert bytes_of(estimate.kept_activations) == (128 + 4 * 256 + 64) * 16
@@ -367,10 +368,12 @@ reserve_region()
 from models.network import build_network
 from models.registry import BACKBONES
 from tests.helpers import whole
+from models.frozen_mode import FrozenMode
 from train.trainer import Trainer
 from train.optimizer import Schedule
 
 name, chosen, frozen = json.load(sys.stdin)
+frozen = FrozenMode(frozen)
 network = build_network(BACKBONES[name], 5, 160, "none")
 picked = [network.layers[i] for i in chosen] if chosen else network.layers
 variables = [v for layer in picked for v in layer.variables]

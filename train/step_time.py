@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import tensorflow as tf
 
+from models.frozen_mode import FrozenMode
 from models.network import Network
 from models.trained import Trained
 from train.data.batches import Batch
@@ -28,7 +29,7 @@ def measure_step_times(
     batch: Batch,
     repeats: int = REPEATS,
     *,
-    frozen: str = "lean",
+    frozen: FrozenMode = FrozenMode.LEAN,
 ) -> dict[str, float]:
     """Time real training steps on ``batch``, of ``trained`` and of everything, in turns.
 

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from common.errors import RunError
+from models.frozen_mode import FrozenMode
 from models.network import Network
 from models.trained import Trained
 from train.gradients.lean.gradients import LeanGradients
@@ -18,7 +19,7 @@ from train.gradients.slices import Parts
 from train.gradients.stock import StockGradients
 from train.optimizer import Schedule, apply_gradients, momentum_slots, sgdw
 
-_GRADIENTS = {"lean": LeanGradients, "stock": StockGradients}
+_GRADIENTS = {FrozenMode.LEAN: LeanGradients, FrozenMode.STOCK: StockGradients}
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,7 @@ class Trainer:
         momentum: momentum to go on with, by variable; the others start at zero. Sliced
             variables always start at zero.
         penalty: added to the loss, a scalar.
-        frozen: how the gradients are computed: ``"lean"`` keeps next to nothing for frozen layers,
-            ``"stock"`` is TensorFlow's own way. They differ by rounding.
+        frozen: how frozen layers are computed.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Trainer:
         first_step: int = 0,
         momentum: Optional[Mapping] = None,
         penalty: Optional[Callable[[], tf.Tensor]] = None,
-        frozen: str = "lean",
+        frozen: FrozenMode = FrozenMode.LEAN,
     ) -> None:
         self.network = network
         self.trained = tuple(trained)

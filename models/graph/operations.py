@@ -1,8 +1,8 @@
 """A built network as a list of operations: what each one reads, where it writes, what it keeps.
 
-``models/graph/liveness.py`` runs through the list. There are two ways to compute the same network:
-``"lean"``, that of the training step of this project (``train/gradients/lean/``), and ``"stock"``,
-that of TensorFlow 2.15 with a gradient tape. What they keep was read off its allocator's log.
+``models/graph/liveness.py`` runs through the list. There are two ways to compute the same network
+(``FrozenMode``): that of the training step of this project (``train/gradients/lean/``), and that of
+TensorFlow 2.15 with a gradient tape. What they keep was read off its allocator's log.
 
 A Keras layer of a kind not listed in ``_RULES`` is counted as one operation that overwrites nothing
 and keeps its inputs and its output for the backward pass; a new kind of layer is one line there.
@@ -18,6 +18,7 @@ from typing import Any, Optional
 import tensorflow as tf
 
 from models.backbones.vit_layers import ClassToken, FirstToken, PositionEmbedding, SelfAttention
+from models.frozen_mode import FrozenMode
 from models.graph.fusion import by_windows, linear_chains, recomputed_branches
 from models.pruning.channel_groups import ChannelOffset
 
@@ -73,16 +74,18 @@ class Operation:
     branch: Optional[int] = None
 
 
-def operations(model: tf.keras.Model, way: str = "lean") -> tuple[Operation, ...]:
+def operations(
+    model: tf.keras.Model, frozen: FrozenMode = FrozenMode.LEAN
+) -> tuple[Operation, ...]:
     """The operations of a flat functional model, in execution order.
 
     Args:
-        way: ``"lean"`` or ``"stock"``.
+        frozen: how frozen layers are computed.
 
     Raises:
         ValueError: a layer is itself a model, or is called more than once.
     """
-    builder = _Builder(model, lean=way == "lean")
+    builder = _Builder(model, lean=frozen == FrozenMode.LEAN)
     for layer in model.layers:
         if isinstance(layer, tf.keras.Model) or len(layer.inbound_nodes) != 1:
             raise ValueError(f"layer {layer.name} is nested or shared; build the model flat")

@@ -30,7 +30,7 @@ LEAN = f"{ADABET}, lean"  # a row of ours
 STOCK = "full_training, stock"  # a row of ours
 IN_TRAINING = "part of training"
 _TITLES = {
-    LEAN: "AdaBet, --selection_mode lean",
+    LEAN: "AdaBet, --selection_mode pairs",
     STOCK: "Full Training, --frozen stock",
 }
 WHY_THEY_DIFFER = (
@@ -64,7 +64,7 @@ def specs(options: Options) -> list[RunSpec]:
 
 
 def _spec(options: Options, model: str, method: str) -> RunSpec:
-    flags = {"selection_mode": "lean"} if method == LEAN else {}
+    flags = {"selection_mode": "pairs"} if method == LEAN else {}
     (dataset,) = options.datasets[:1] or (PETS,)
     return selection_spec(options, model, dataset, method.split(",")[0], **flags)
 
@@ -205,7 +205,7 @@ def _selection(
     found = {"prune_training": Megabytes(paper_full, None, None, IN_TRAINING)}
     for method in (*SELECTED, LEAN):
         spec = _spec(options, model, method)
-        figures = kinds["lean" if method == LEAN else method]
+        figures = kinds["pairs" if method == LEAN else method]
         # Of a backward pass it is what full training is, and with its classes.
         paper = figures["paper"] if method in (ADABET, LEAN) else paper_full
         peak, why = None, ""

@@ -18,11 +18,13 @@ from memory_utils import (
     paper_memory,
     paper_selection_memory,
 )
+from models.frozen_mode import FrozenMode
 from models.network import Network, build_network
 from models.registry import BACKBONES
 from models.trained import Trained
 from selection.ranking import number_selected
 from selection.registry import TRAIN_TYPES
+from selection.selection_mode import SelectionMode
 from train.config.paper_constants import POOLED_SAMPLES, RHO
 from train.trainer import Trainer
 
@@ -48,13 +50,13 @@ def accounting(
 
 
 def selection_accounting(model: str, classes: int) -> dict[str, dict[str, float]]:
-    """``paper`` and ``estimate`` of a selection by train type, and by AdaBet in ``lean`` mode, MB.
+    """``paper`` and ``estimate`` of a selection by train type, and by AdaBet in ``pairs`` mode, MB.
 
     Forward passes are over 40 images, backward passes over 8.
     """
     network = _network(model, classes)
 
-    def figures(kind: str, mode: str = "fast") -> dict[str, float]:
+    def figures(kind: str, mode: SelectionMode = SelectionMode.FAST) -> dict[str, float]:
         found = estimate_selection_memory(
             network, PAPER_BATCH_SIZE, POOLED_SAMPLES, kind, mode=mode
         )
@@ -62,7 +64,7 @@ def selection_accounting(model: str, classes: int) -> dict[str, dict[str, float]
 
     costs = {name: entry.cost for name, entry in TRAIN_TYPES.items() if entry.cost != "none"}
     found = {name: figures(cost) for name, cost in costs.items()}
-    return {**found, "lean": figures("forward", "lean")}
+    return {**found, "pairs": figures("forward", SelectionMode.PAIRS)}
 
 
 def measured_peak(model: str, classes: int, choice: Choice, frozen: str = "lean") -> float:
@@ -71,7 +73,7 @@ def measured_peak(model: str, classes: int, choice: Choice, frozen: str = "lean"
     Training steps, or for ``"inference"`` evaluation. To be called in a process of its own.
     """
     network = _network(model, classes)
-    trainer = Trainer(network, trained(network, choice), SCHEDULE, frozen=frozen)
+    trainer = Trainer(network, trained(network, choice), SCHEDULE, frozen=FrozenMode(frozen))
     return allocator_peak(trainer, new_batch(network, PAPER_BATCH_SIZE))
 
 

@@ -15,12 +15,11 @@ from models.layers import Layer
 from models.network import Network
 from selection.betti.distances import distances_from_gram
 from selection.betti.gram_pass import GramPass
-
-MODES = ("fast", "lean")
+from selection.selection_mode import SelectionMode
 
 
 def layer_distances(
-    network: Network, images: np.ndarray, mini_batch: int, mode: str = "fast"
+    network: Network, images: np.ndarray, mini_batch: int, mode: SelectionMode = SelectionMode.FAST
 ) -> np.ndarray:
     """Pooled Euclidean distances between the samples, at every layer (paper section 4.2.1).
 
@@ -46,15 +45,15 @@ def pooled(
     mini_batch: int,
     reduce: Callable[[np.ndarray], Any],
     *,
-    mode: str = "fast",
+    mode: SelectionMode = SelectionMode.FAST,
     by_channel: bool = False,
 ) -> list:
     """``reduce(distances)`` of each of ``layers``, over all ``images`` as one point cloud.
 
-    ``"fast"`` takes all images through the network at once. ``"lean"`` takes as many as a
-    mini-batch at a time, in :func:`number_of_passes` forward passes, so that every two of them
-    meet in one: it needs the memory of inference, but many times the arithmetic. Distances are
-    the same up to the rounding of float32, 1e-7.
+    ``FAST`` takes all images through the network at once. ``PAIRS`` takes as many as a mini-batch
+    at a time, in :func:`number_of_passes` forward passes, so that every two of them meet in one:
+    it needs the memory of inference, but many times the arithmetic. Distances are the same up to
+    the rounding of float32, 1e-7.
 
     Args:
         layers: in execution order.
@@ -66,43 +65,37 @@ def pooled(
 
     Raises:
         RunError: a layer's activations are not finite; the message names the layer.
-        ValueError: another ``mode``.
     """
-    check_mode(mode)
     one_pass = GramPass(network, layers, mini_batch, by_channel=by_channel)
-    if mode == "fast":
+    if mode == SelectionMode.FAST:
         return one_pass(images, lambda layer, gram: reduce(distances_from_gram(gram, layer)))
     block = block_size(network, mini_batch)
     return [reduce(matrix) for matrix in _by_pairs(one_pass, layers, images, block)]
 
 
-def number_of_passes(network: Network, samples: int, mini_batch: int, mode: str) -> int:
-    """Forward passes that pooling ``samples`` takes: 1 in fast mode.
+def number_of_passes(network: Network, samples: int, mini_batch: int, mode: SelectionMode) -> int:
+    """Forward passes that pooling ``samples`` takes: 1 for ``FAST``.
 
-    In lean mode every pair of blocks of half a mini-batch is one pass of a mini-batch: 45 for 40
+    With ``PAIRS`` every pair of blocks of half a mini-batch is one pass of a mini-batch: 45 for 40
     samples and mini-batches of 8, each of 8 samples. Where batch norm uses batch statistics,
     mini-batches cannot be taken apart: every pair of whole ones is a pass, of twice the memory,
     10 for 40 samples.
     """
-    check_mode(mode)
-    return 1 if mode == "fast" else len(_pairs(samples, block_size(network, mini_batch)))
+    return (
+        1 if mode == SelectionMode.FAST else len(_pairs(samples, block_size(network, mini_batch)))
+    )
 
 
 def block_size(network: Network, mini_batch: int) -> int:
-    """Samples in each of the two blocks of a pass in lean mode."""
+    """Samples in each of the two blocks of a pass with ``SelectionMode.PAIRS``."""
     return mini_batch if network.batch_statistics else max(1, mini_batch // 2)
 
 
-def images_per_pass(network: Network, samples: int, mini_batch: int, mode: str) -> int:
+def images_per_pass(network: Network, samples: int, mini_batch: int, mode: SelectionMode) -> int:
     """Images in each forward pass that pools ``samples``."""
-    check_mode(mode)
-    return samples if mode == "fast" else min(samples, 2 * block_size(network, mini_batch))
-
-
-def check_mode(mode: str) -> None:
-    """Raises ValueError where ``mode`` is neither ``"fast"`` nor ``"lean"``."""
-    if mode not in MODES:
-        raise ValueError(f"selection mode {mode!r} is none of {', '.join(MODES)}")
+    return (
+        samples if mode == SelectionMode.FAST else min(samples, 2 * block_size(network, mini_batch))
+    )
 
 
 def _pairs(samples: int, block: int) -> list[np.ndarray]:

@@ -131,7 +131,7 @@ def sweep_process(
             f"RayExecutor({address!r}, None, 1, Path({str(program)!r}))"
         )
     code = (
-        "import sys, tests.reproduce_helpers as h\n"
+        "import sys, tests.reproduce.helpers as h\n"
         "from pathlib import Path\n"
         "from types import SimpleNamespace\n"
         "from reproduce import __main__ as command\n"

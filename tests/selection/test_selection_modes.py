@@ -20,6 +20,7 @@ from selection.betti.homology import betti_1
 from selection.betti.pooling import layer_distances, number_of_passes, pooled
 from selection.channels import channel_betti
 from selection.registry import train_type_named
+from selection.selection_mode import SelectionMode
 from tests.helpers import random_pixels, selection_request, tiny_network
 
 
@@ -71,8 +72,8 @@ def test_both_modes_give_the_distances_of_keras_own_activations(kind, samples, m
     step = mini_batch if network.batch_statistics else samples
     clouds = taps(network, [images[start : start + step] for start in range(0, samples, step)])
     fast = layer_distances(network, images, mini_batch)
-    lean = layer_distances(network, images, mini_batch, "lean")
-    for cloud, one, other in zip(clouds, fast, lean):
+    pairs = layer_distances(network, images, mini_batch, SelectionMode.PAIRS)
+    for cloud, one, other in zip(clouds, fast, pairs):
         expected = cdist(cloud, cloud)
         assert_close(one, expected, 1e-5)
         assert_close(other, one, 2e-6)
@@ -81,33 +82,31 @@ def test_both_modes_give_the_distances_of_keras_own_activations(kind, samples, m
 
 def test_number_of_passes():
     network = tiny_network()
-    assert number_of_passes(network, 40, 8, "fast") == 1
-    assert number_of_passes(network, 40, 8, "lean") == 45
-    assert number_of_passes(network, 48, 16, "lean") == 15
-    assert number_of_passes(network, 8, 8, "lean") == 1
-    assert number_of_passes(branched_network(12, 4, True), 40, 8, "lean") == 10
-    with pytest.raises(ValueError, match="slow"):
-        number_of_passes(network, 40, 8, "slow")
+    assert number_of_passes(network, 40, 8, SelectionMode.FAST) == 1
+    assert number_of_passes(network, 40, 8, SelectionMode.PAIRS) == 45
+    assert number_of_passes(network, 48, 16, SelectionMode.PAIRS) == 15
+    assert number_of_passes(network, 8, 8, SelectionMode.PAIRS) == 1
+    assert number_of_passes(branched_network(12, 4, True), 40, 8, SelectionMode.PAIRS) == 10
 
 
 @pytest.mark.parametrize("aggregation", ["pool", "sum"])
 def test_both_modes_select_the_same_layers_and_channels(aggregation):
     network, images = tiny_network("digits"), random_pixels(24, seed=3)
     found = {}
-    for mode in ("fast", "lean"):
+    for mode in SelectionMode:
         settings = {"selection_mode": mode, "aggregation": aggregation, "rho_ch": 0.25}
         request = selection_request(network, images, settings=settings, num_batches=3)
         found[mode] = train_type_named("no_norm_betti_train").select(request)
-    assert found["fast"].layers == found["lean"].layers
+    assert found["fast"].layers == found["pairs"].layers
     assert any(row.channels for row in found["fast"].layers)
     # 3 mini-batches are 6 blocks, hence 15 pairs; the channels take as many again.
     passes = {mode: selection.figures["forward_passes"] for mode, selection in found.items()}
     if aggregation == "pool":
-        assert passes == {"fast": 1 + 1, "lean": 15 + 15}
+        assert passes == {"fast": 1 + 1, "pairs": 15 + 15}
     else:
-        assert passes == {"fast": 3 + 1, "lean": 3 + 15}
+        assert passes == {"fast": 3 + 1, "pairs": 3 + 15}
     assert found["fast"].figures["images_per_pass"] == 24
-    assert found["lean"].figures["images_per_pass"] == 8
+    assert found["pairs"].figures["images_per_pass"] == 8
 
 
 @pytest.mark.parametrize("batch_statistics", [False, True])
@@ -115,7 +114,7 @@ def test_channels_in_both_modes(batch_statistics):
     network = branched_network(12, 6, batch_statistics)
     layers, images = network.layers[2:6], random_pixels(16, 12)
     fast = channel_betti(network, layers, images, 4)
-    assert channel_betti(network, layers, images, 4, "lean") == fast
+    assert channel_betti(network, layers, images, 4, SelectionMode.PAIRS) == fast
     steps = [images[start : start + 4] for start in range(0, 16, 4)]
     clouds = taps(network, steps if batch_statistics else [images])
     for layer, found in zip(layers, fast):
@@ -124,7 +123,7 @@ def test_channels_in_both_modes(batch_statistics):
         assert found == expected
 
 
-@pytest.mark.parametrize("mode", ["fast", "lean"])
+@pytest.mark.parametrize("mode", SelectionMode)
 @pytest.mark.parametrize("position", [2, 3])
 def test_non_finite_activations_name_the_layer(mode, position):
     """A convolution's, and the shift of its batch norm, which is read along with it."""
@@ -167,7 +166,7 @@ def test_weighted_grams_are_those_of_scaled_channels(shape):
 
 
 @pytest.mark.alone
-def test_lean_takes_inferences_memory_and_fast_keeps_no_activation():
+def test_pairs_take_inferences_memory_and_fast_keeps_no_activation():
     network = branched_network(96, 48)
     images = random_pixels(40, 96)
 
@@ -179,11 +178,11 @@ def test_lean_takes_inferences_memory_and_fast_keeps_no_activation():
 
     forward = tf.function(lambda batch: network.model(batch, training=False))
     inference = peak(lambda: forward(tf.constant(images[:8], tf.float32)))
-    lean = peak(lambda: layer_distances(network, images, 8, "lean"))
+    pairs = peak(lambda: layer_distances(network, images, 8, SelectionMode.PAIRS))
     fast = peak(lambda: layer_distances(network, images, 8))
     together = sum(layer.activation_size for layer in network.layers) * 40 * 4 / 1e6
-    assert lean <= 1.15 * inference, (lean, inference)
+    assert pairs <= 1.15 * inference, (pairs, inference)
     assert fast <= 0.7 * together, (fast, together)
     channels = network.layers[2:6]
-    lean = peak(lambda: channel_betti(network, channels, images[:12], 8, "lean"))
-    assert lean <= 1.15 * inference, (lean, inference)
+    pairs = peak(lambda: channel_betti(network, channels, images[:12], 8, SelectionMode.PAIRS))
+    assert pairs <= 1.15 * inference, (pairs, inference)

@@ -10,10 +10,12 @@ import pytest
 
 from main import main
 from memory_utils import estimate_memory, estimate_selection_memory
+from models.frozen_mode import FrozenMode
 from selection.channels import channel_betti
 from selection.cut import channels_of, cut_at_budget, cut_at_rho, parts_of
 from selection.registry import TRAIN_TYPES
 from selection.request import MemoryBudget
+from selection.selection_mode import SelectionMode
 from tests.helpers import assert_refused, random_pixels, selection_request, tiny_network, whole
 from train.run.budget import MARGIN, training_memory
 from train.run.dry_run import RHOS, StepTimes
@@ -155,7 +157,7 @@ def test_a_budget_without_room_for_the_first_layer_is_refused(tmp_path, capsys):
     flags = [*DIGITS, "--train_type", "random_k_training", "--seed", str(seed)]
     network = tiny_network()
     head, first = (
-        training_memory(network, parts_of(layer), 8, "lean")
+        training_memory(network, parts_of(layer), 8, FrozenMode.LEAN)
         for layer in (network.head, network.layers[0])
     )
     between = str(MARGIN * (head + first) / 2)
@@ -173,10 +175,10 @@ def test_the_selection_is_as_fast_as_the_budget_allows(tmp_path, capsys):
     network = tiny_network()
     fast, lean = (
         MARGIN * estimate_selection_memory(network, BATCH, 40, mode=mode).total
-        for mode in ("fast", "lean")
+        for mode in SelectionMode
     )
     assert lean < fast
-    for mode, megabytes in (("fast", fast + 0.01), ("lean", fast - 0.01)):
+    for mode, megabytes in ((SelectionMode.FAST, fast + 0.01), (SelectionMode.PAIRS, fast - 0.01)):
         folder = ["--output_dir", str(tmp_path), "--run_name", mode]
         assert main([*flags, str(megabytes), *folder]) == 0
         assert json.loads((tmp_path / mode / "config.json").read_text())["selection_mode"] == mode
@@ -185,7 +187,7 @@ def test_the_selection_is_as_fast_as_the_budget_allows(tmp_path, capsys):
             row["b1"]
             for row in json.loads((tmp_path / mode / "selection.json").read_text())["layers"]
         ]
-        for mode in ("fast", "lean")
+        for mode in SelectionMode
     ]
     assert betti[0] == betti[1]
     flags.insert(0, "--selection_mode=fast")

@@ -97,7 +97,7 @@ def sorted_rows(images):
 
 def test_names_resolve_without_tensorflow():
     code = (
-        "import sys; from train.datasets import DATASET_ALIASES, resolve_dataset_name as r;"
+        "import sys; from train.data.datasets import DATASET_ALIASES, resolve_dataset_name as r;"
         "assert r('cub200') == DATASET_ALIASES['cub200'] == 'caltech_birds2011';"
         "assert not {'tensorflow', 'tensorflow_datasets', 'sklearn'} & set(sys.modules)"
     )

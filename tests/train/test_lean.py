@@ -11,6 +11,7 @@ import tensorflow as tf
 from memory_utils import PhaseMeter
 from models.backbones.vit import ViTConfig, build_features
 from models.batch_norm import fix_batch_norm
+from models.frozen_mode import FrozenMode
 from models.layers import selectable_layers
 from models.network import build_network
 from models.registry import BACKBONES
@@ -196,7 +197,7 @@ def test_nothing_is_kept_before_the_first_trained_layer():
 def test_loss_curves_are_those_of_stock_training():
     """With dropout on, and momentum and decay that would carry any difference on."""
     curves = []
-    for frozen in ("lean", "stock"):
+    for frozen in FrozenMode:
         network = tiny_network("digits")
         trained = [
             Trained(v, None, network.layers[i])
@@ -222,7 +223,7 @@ def test_the_allocator_sees_the_difference():
     trained = whole(network, [*network.layers[0].variables, *network.head.variables])
     batch = tf.constant(random_pixels(8, 128), tf.float32), tf.constant(np.arange(8) % 5, tf.int64)
     peaks = {}
-    for frozen in ("lean", "stock"):
+    for frozen in FrozenMode:
         trainer = Trainer(network, trained, Schedule(1e-4, 5e-4, 10), frozen=frozen)
         trainer.train_epoch([batch], lambda *_: None)
         gc.collect()
@@ -232,4 +233,4 @@ def test_the_allocator_sees_the_difference():
         peaks[frozen] = meter.allocator_peak
         del trainer
         gc.collect()
-    assert peaks["lean"] < 0.45 * peaks["stock"], peaks
+    assert peaks[FrozenMode.LEAN] < 0.45 * peaks[FrozenMode.STOCK], peaks

@@ -292,7 +292,7 @@ def test_pretraining_reproduces_the_committed_weights():
     code = (
         "import numpy as np, h5py, sys\n"
         "from train.pretrain_digitnet import pretrained_features\n"
-        "from models.digitnet import WEIGHTS\n"
+        "from models.backbones.digitnet import WEIGHTS\n"
         "from models.weights import load_h5\n"
         "features, accuracy = pretrained_features()\n"
         "made = features.get_weights()\n"

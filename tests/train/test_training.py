@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from common.errors import RunError
+from models.frozen_mode import FrozenMode
 from models.network import build_network
 from models.registry import BACKBONES
 from tests.helpers import random_pixels, snapshot, tiny_network, whole
@@ -170,7 +171,7 @@ def test_evaluation_takes_no_more_memory_than_its_limit(train_batch):
     network = tiny_network()
 
     def needs(size: int) -> float:
-        return inference_memory(network, size, "lean")
+        return inference_memory(network, size, FrozenMode.LEAN)
 
     assert evaluation_batch_size(network, train_batch, math.inf) == max(FASTEST, train_batch)
     assert evaluation_batch_size(network, train_batch, needs(train_batch)) >= train_batch

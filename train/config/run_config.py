@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, NoReturn, Optional
 
 from common.errors import UserError
+from models.frozen_mode import FrozenMode
 from models.registry import BACKBONES
 from selection.registry import TRAIN_TYPES, train_type_named
+from selection.selection_mode import SelectionMode
 from train.config import paper_constants as paper
 from train.config.flag_rules import check_budget_flags
 from train.data.datasets import resolve_dataset_name
@@ -118,16 +120,18 @@ class RunConfig:
         "Betti numbers of one pooled cloud, or (authors' code) summed over 4 mini-batches",
         choices=("pool", "sum"),
     )
-    selection_mode: str = _flag(
-        "auto",
-        "Betti numbers in one forward pass, or (lean) in inference's memory, in many of them "
+    selection_mode: Optional[SelectionMode] = _flag(
+        None,
+        "Betti numbers in one forward pass, or (pairs) in inference's memory, in many of them "
         "(auto: fast, unless that does not fit --memory_budget)",
-        choices=("auto", "fast", "lean"),
+        _or_auto(SelectionMode),
+        metavar="{auto,fast,pairs}",
     )
-    frozen: str = _flag(
-        "lean",
+    frozen: FrozenMode = _flag(
+        FrozenMode.LEAN,
         "frozen layers keep next to nothing for the backward pass, or (stock) as TensorFlow does",
-        choices=("lean", "stock"),
+        FrozenMode,
+        choices=tuple(FrozenMode),
     )
     fisher: str = _flag(
         "mean",
@@ -202,7 +206,7 @@ class RunConfig:
             raise UserError(f"--select_at_epoch does not go with {train_type.name}")
         check_budget_flags(config, train_type)
         if config.memory_budget is None:
-            mode = "fast" if config.selection_mode == "auto" else config.selection_mode
+            mode = config.selection_mode or SelectionMode.FAST
             rho = paper.RHO if config.rho is None else config.rho
             config = replace(config, rho=rho, selection_mode=mode)
         backbone = BACKBONES[config.model_name]

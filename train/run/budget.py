@@ -15,12 +15,14 @@ from memory_utils import (
     estimate_memory,
     estimate_selection_memory,
 )
+from models.frozen_mode import FrozenMode
 from models.graph.liveness import FLOAT_BYTES
 from models.network import Network
 from models.trained import Trained
 from selection.cut import parts_of
 from selection.registry import train_type_named
 from selection.request import MemoryBudget
+from selection.selection_mode import SelectionMode
 from train.config.paper_constants import EVALUATION_BATCH_SIZE, selection_batch_size
 from train.config.run_config import RunConfig
 from train.data.batches import EVALUATION_WAITING_BATCHES, WAITING_BATCHES
@@ -31,12 +33,12 @@ TOLERANCE = 1.10  # times the budget: what a run may take in fact, since it is k
 
 
 def training_memory(
-    network: Network, parts: Sequence[Trained], batch_size: int, frozen: str
+    network: Network, parts: Sequence[Trained], batch_size: int, frozen: FrozenMode
 ) -> float:
     """MB that training ``parts`` is estimated to take, the batches that wait included.
 
     Args:
-        frozen: ``lean`` or ``stock``, how the frozen layers are computed.
+        frozen: how frozen layers are computed.
     """
     return _estimate(network, parts, batch_size, frozen, WAITING_BATCHES).total
 
@@ -44,7 +46,7 @@ def training_memory(
 def inference_memory(
     network: Network,
     batch_size: int,
-    frozen: str,
+    frozen: FrozenMode,
     trained: Sequence[Trained] = (),
 ) -> float:
     """MB that evaluation is estimated to take, between epochs of training ``trained``.
@@ -57,7 +59,7 @@ def inference_memory(
 
 
 def _estimate(
-    network: Network, parts: Sequence[Trained], batch_size: int, frozen: str, waiting: int
+    network: Network, parts: Sequence[Trained], batch_size: int, frozen: FrozenMode, waiting: int
 ) -> MemoryEstimate:
     return estimate_memory(
         network,
@@ -107,11 +109,11 @@ def check_budget(config: RunConfig, network: Network) -> RunConfig:
     )
 
 
-def _modes(config: RunConfig) -> tuple[str, ...]:
-    return ("fast", "lean") if config.selection_mode == "auto" else (config.selection_mode,)
+def _modes(config: RunConfig) -> tuple[SelectionMode, ...]:
+    return tuple(SelectionMode) if config.selection_mode is None else (config.selection_mode,)
 
 
-def _smaller_batch(config: RunConfig, network: Network, mode: str) -> str:
+def _smaller_batch(config: RunConfig, network: Network, mode: SelectionMode) -> str:
     size = config.batch_size
     while size > 1:
         size //= 2
@@ -126,7 +128,9 @@ def _rounded_up(megabytes: float) -> str:
     return f"{math.ceil(megabytes * 100) / 100:.2f}"
 
 
-def _least(config: RunConfig, network: Network, batch_size: int, mode: str) -> dict[str, float]:
+def _least(
+    config: RunConfig, network: Network, batch_size: int, mode: SelectionMode
+) -> dict[str, float]:
     """MB per phase of a run that trains the head alone, by what to call it, margin included."""
     head = parts_of(network.head)
     needs = {"training the head alone": training_memory(network, head, batch_size, config.frozen)}

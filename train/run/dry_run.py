@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from memory_utils import paper_memory
+from models.frozen_mode import FrozenMode
 from models.network import Network
 from models.trained import Trained
 from selection.cut import cut_at_rho
@@ -158,8 +159,8 @@ def _row(
         rho=rho,
         layers=len({part.layer.index for part in parts}),
         trained_share=sum(part.params for part in parts) / network.params,
-        lean=training_memory(network, parts, config.batch_size, "lean"),
-        stock=training_memory(network, parts, config.batch_size, "stock"),
+        lean=training_memory(network, parts, config.batch_size, FrozenMode.LEAN),
+        stock=training_memory(network, parts, config.batch_size, FrozenMode.STOCK),
         paper=paper_memory(network, [part.variable for part in parts]),
         time_ratio=times.ratio(parts),
         seconds=times.seconds(parts),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from models.frozen_mode import FrozenMode
 from models.network import Network
 from models.trained import Trained
 from train.config.paper_constants import EVALUATION_BATCH_SIZE
@@ -18,7 +19,7 @@ def evaluation_batch_size(
     network: Network,
     train_batch: int,
     limit_mb: float,
-    frozen: str = "lean",
+    frozen: FrozenMode = FrozenMode.LEAN,
     trained: Sequence[Trained] = (),
 ) -> int:
     """The evaluation mini-batch of ``--eval_batch_size auto``.
