@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn, Optional
+from typing import Any, Optional
 
+from common.command_line import OneLineParser
 from common.errors import UserError
 from models.registry import BACKBONES
 from reproduce.registry import Item, Options
@@ -26,11 +27,6 @@ _EPILOG = (
 )
 
 
-class _OneLineParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (see --help)")
-
-
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The flags; ``run_flags`` holds those after ``--``.
 
@@ -47,11 +43,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _OneLineParser(
+    parser = OneLineParser(
         prog="python -m reproduce",
         description="The paper's tables and figures, side by side with the paper's values.",
         epilog=_EPILOG,
-        allow_abbrev=False,
     )
     add = parser.add_argument
     add("names", nargs="+", metavar="NAME", help="list, all, or tables and figures: see list")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
-import statistics
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import tensorflow as tf
-
+from common.timing import median_seconds
 from models.frozen_mode import FrozenMode
 from models.network import Network
 from models.trained import Trained
@@ -19,7 +17,6 @@ from train.optimizer import Schedule
 from train.trainer import Trainer
 
 REPEATS = 5
-WARM_UP = 2  # steps: one that compiles, one that allocates
 
 
 def measure_step_times(
@@ -57,27 +54,17 @@ def measure_step_times(
         trainers = [
             Trainer(network, parts, still, frozen=frozen) for parts in (trained, everything)
         ]
-        selected, full = _median_seconds(trainers, batch, repeats)
-    del trainers
+        steps = [
+            functools.partial(trainer.train_epoch, [batch], lambda *_: None) for trainer in trainers
+        ]
+        selected, full = median_seconds(steps, repeats)
+    del trainers, steps
     gc.collect()  # their compiled steps are reference cycles
     return {
         "selected_seconds": selected,
         "full_seconds": full,
         "measured_time_ratio": selected / full,
     }
-
-
-def _median_seconds(trainers: Sequence[Trainer], batch: Batch, repeats: int) -> list[float]:
-    times = [[] for _ in trainers]
-    for turn in range(WARM_UP + repeats):
-        for trainer, seconds in zip(trainers, times):
-            started = time.perf_counter()
-            trainer.train_epoch([batch], lambda *_: None)
-            # On a GPU the loss is there before the weights are updated.
-            tf.test.experimental.sync_devices()
-            if turn >= WARM_UP:
-                seconds.append(time.perf_counter() - started)
-    return [statistics.median(seconds) for seconds in times]
 
 
 @contextlib.contextmanager

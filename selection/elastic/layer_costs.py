@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import gc
 import math
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Optional
 
 import tensorflow as tf
 
+from common.timing import median_seconds
 from models.backbones.vit_layers import SelfAttention
 from models.graph.liveness import FLOAT_BYTES
 from models.graph.macs import layer_macs
@@ -179,7 +178,7 @@ def measured_pass(network: Network, batch_size: int, repeats: int = REPEATS) -> 
         return tape.gradient(loss, variables)
 
     functions = [tf.function(lambda: model(images, training=False)), tf.function(both)]
-    forward, step = _median_seconds(functions, repeats)
+    forward, step = median_seconds(functions, repeats)
     return forward, max(step - forward, SHORTEST)
 
 
@@ -189,7 +188,7 @@ def _measured(
     if isinstance(keras_layer, _ALIASES):
         return LayerCost(0.0, 0.0)
     functions = _layer_functions(keras_layer, batch_size)
-    forward, inputs, everything = _median_seconds(functions, repeats)
+    forward, inputs, everything = median_seconds(functions, repeats)
     cost = LayerCost(forward, max(inputs - forward, SHORTEST))
     if not counted.t_dw:
         return cost
@@ -244,19 +243,6 @@ def _layer_functions(keras_layer: tf.keras.layers.Layer, batch_size: int) -> lis
 def _after(tensors: list, value: tf.Tensor) -> tf.Tensor:
     with tf.control_dependencies(tensors):
         return tf.identity(value)
-
-
-def _median_seconds(functions: list[Callable], repeats: int) -> list[float]:
-    """Seconds of each function, run in turns after one run that compiles and one that warms up."""
-    times = [[] for _ in functions]
-    for turn in range(repeats + 2):
-        for function, seconds in zip(functions, times):
-            started = time.perf_counter()
-            function()
-            tf.test.experimental.sync_devices()
-            if turn >= 2:
-                seconds.append(time.perf_counter() - started)
-    return [statistics.median(seconds) for seconds in times]
 
 
 def _shape_key(keras_layer: tf.keras.layers.Layer) -> str:

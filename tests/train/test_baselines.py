@@ -21,7 +21,6 @@ from selection.betti.pooling import layer_distances
 from selection.channels import channel_betti, number_of_channels, select_channels
 from selection.ranking import ranks
 from selection.registry import TRAIN_TYPES, train_type_named
-from selection.stability import jaccard, mean_overlap
 from selection.strategies.fisher import fisher_scores
 from tests.helpers import assert_refused, random_pixels, selection_request, tiny_network
 
@@ -183,17 +182,6 @@ def test_channels_are_the_top_ones_of_each_selected_layer(rho_ch):
         count = number_of_channels(rho_ch, len(values))
         expected = sorted(sorted(range(len(values)), key=lambda c: (-values[c], c))[:count])
         assert list(row.channels) == expected
-
-
-def test_jaccard():
-    network, images = tiny_network(), random_pixels(8)
-    one, other = (
-        TRAIN_TYPES[name].select(selection_request(network, images))
-        for name in ("last_k_training", "traditional_tl_training")
-    )
-    assert jaccard(one, one) == 1.0
-    assert jaccard(one, other) == 1 / 5
-    assert mean_overlap([one, one, other]) == pytest.approx((1 + 0.2 + 0.2) / 3)
 
 
 # Whole runs.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, NoReturn, Optional
+from typing import Any, Optional
 
+from common.command_line import OneLineParser
 from common.errors import UserError
 from models.frozen_mode import FrozenMode
 from models.registry import BACKBONES
@@ -282,21 +282,15 @@ _RANGES = (
 )
 
 
-class _OneLineParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (see --help)")
-
-
 def parse_args(argv: Optional[Sequence[str]] = None) -> RunConfig:
     """Flags to a resolved RunConfig; ``--help`` prints and exits.
 
     Raises:
         UserError: an unknown flag or a bad value.
     """
-    parser = _OneLineParser(
+    parser = OneLineParser(
         prog="main.py",
         description="Select layers by Betti numbers of their activations and retrain them.",
-        allow_abbrev=False,
     )
     for entry in fields(RunConfig):
         options = {"help": entry.metadata["help"], **entry.metadata["argparse"]}

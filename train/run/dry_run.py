@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Optional
@@ -12,6 +10,7 @@ from typing import Optional
 import numpy as np
 import tensorflow as tf
 
+from common.timing import median_seconds
 from memory_utils import paper_memory
 from models.frozen_mode import FrozenMode
 from models.network import Network
@@ -26,7 +25,6 @@ from train.run.budget import MARGIN, training_memory
 
 RHOS = (0.05, *(tenth / 10 for tenth in range(1, 11)))
 REPEATS = 5  # timed forward passes
-WARM_UP = 2  # one that compiles, one that allocates
 
 
 @dataclass(frozen=True)
@@ -90,16 +88,10 @@ def _forward_seconds(network: Network, batch_size: int) -> float:
         [batch_size, *network.model.input_shape[1:]], [0, 1], 0.0, 255.0
     )
     function = tf.function(lambda: network.model(images, training=False), autograph=False)
-    seconds = []
-    for turn in range(WARM_UP + REPEATS):
-        started = time.perf_counter()
-        function()
-        tf.test.experimental.sync_devices()
-        if turn >= WARM_UP:
-            seconds.append(time.perf_counter() - started)
+    (seconds,) = median_seconds([function], REPEATS)
     del function
     gc.collect()  # what was compiled is a reference cycle
-    return statistics.median(seconds)
+    return seconds
 
 
 def plan_rows(

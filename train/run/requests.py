@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Optional
 
+from common.overlap import mean_jaccard
 from models.network import Network
 from selection.registry import train_type_named
 from selection.request import SelectionRequest
-from selection.selection import Selection
-from selection.stability import mean_overlap
 from train.config.paper_constants import selection_batch_size
 from train.config.run_config import RunConfig
 from train.data.batches import pooled_labels, pooled_samples
@@ -65,9 +64,10 @@ def stability(config: RunConfig, network: Network, data: DataBundle) -> dict[str
     """
     overlaps = {}
     for name in dict.fromkeys((config.train_type, "fisher_training")):
-        selections: list[Selection] = []
+        selections: list[list[int]] = []
         for draw in range(config.stability):
             request = selection_request(config, network, data, draw)
-            selections.append(train_type_named(name).select(request))
-        overlaps[name] = mean_overlap(selections)
+            selection = train_type_named(name).select(request)
+            selections.append([row.index for row in selection.selected])
+        overlaps[name] = mean_jaccard(selections)
     return overlaps
