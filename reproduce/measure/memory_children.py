@@ -14,7 +14,6 @@ from benchmarks.subjects import SCHEDULE, allocator_peak, new_batch
 from memory_utils import (
     PAPER_BATCH_SIZE,
     estimate_memory,
-    estimate_selection_memory,
     paper_memory,
     paper_selection_memory,
 )
@@ -22,6 +21,7 @@ from models.frozen_mode import FrozenMode
 from models.network import Network, build_network
 from models.registry import BACKBONES
 from models.trained import Trained
+from selection.memory import estimate_selection_memory
 from selection.ranking import number_selected
 from selection.registry import TRAIN_TYPES
 from selection.selection_mode import SelectionMode

@@ -8,18 +8,13 @@ from dataclasses import replace
 from typing import Optional
 
 from common.errors import UserError
-from memory_utils import (
-    MB,
-    MemoryEstimate,
-    PhaseMeter,
-    estimate_memory,
-    estimate_selection_memory,
-)
+from common.units import FLOAT_BYTES, MB
+from memory_utils import MemoryEstimate, PhaseMeter, estimate_memory
 from models.frozen_mode import FrozenMode
-from models.graph.liveness import FLOAT_BYTES
 from models.network import Network
 from models.trained import Trained
 from selection.cut import parts_of
+from selection.memory import estimate_selection_memory
 from selection.registry import train_type_named
 from selection.request import MemoryBudget
 from selection.selection_mode import SelectionMode

@@ -7,14 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
-from memory_utils import PhaseMeter, memory_report, paper_notes
+from memory_utils import (
+    PhaseFigures,
+    PhaseMeter,
+    memory_report,
+    paper_memory,
+    paper_notes,
+    paper_selection_memory,
+    phase_figures,
+)
 from models.network import Network
 from models.trained import Trained
+from selection.memory import estimate_selection_memory
 from selection.registry import train_type_named
 from selection.selection import Selection
 from train.config.run_config import RunConfig
-from train.data.batches import WAITING_BATCHES
-from train.run.budget import budget_result, inference_memory
+from train.run.budget import budget_result, inference_memory, training_memory
 
 
 class Meters(NamedTuple):
@@ -112,7 +120,6 @@ def make_result(
     tested = [line for line in metrics if line["test_accuracy"] is not None]
     best = max(tested, key=lambda line: line["test_accuracy"], default=None)
     seconds = [line["seconds"] for line in metrics if line["epoch"]]
-    selected_here = selection is not None and config.selection_file is None
     return RunResult(
         status=ending.status,
         train_type=selection.train_type if selection else config.train_type,
@@ -130,23 +137,7 @@ def make_result(
         total_parameters=ending.built_parameters,
         trained_share=trained_parameters / ending.built_parameters,
         eval_batch_size=config.eval_batch_size,
-        memory=_with_evaluation(
-            memory_report(
-                network,
-                trained,
-                config.batch_size,
-                _images_per_pass(selection),
-                train_type_named(selection.train_type).cost if selected_here else "none",
-                meters.selection,
-                meters.training,
-                frozen=config.frozen,
-                waiting_batches=WAITING_BATCHES,
-            ),
-            network,
-            trained,
-            config,
-            meters.evaluation if tested else None,
-        ),
+        memory=_memory(config, network, selection, trained, meters, evaluated=bool(tested)),
         budget=budget_result(config.memory_budget, meters._asdict()),
         cpu_utilisation={phase: meter.cpu_percent for phase, meter in meters._asdict().items()},
         wall_seconds=ending.wall_seconds,
@@ -156,28 +147,40 @@ def make_result(
     )
 
 
+def _memory(
+    config: RunConfig,
+    network: Network,
+    selection: Optional[Selection],
+    trained: Sequence[Trained],
+    meters: Meters,
+    *,
+    evaluated: bool,
+) -> dict:
+    """MB of each phase by each account; see :class:`RunResult`."""
+    selected_here = selection is not None and config.selection_file is None
+    cost = train_type_named(selection.train_type).cost if selected_here else "none"
+    selecting = estimate_selection_memory(
+        network, config.batch_size, _images_per_pass(selection), cost
+    )
+    variables = [part.variable for part in trained]
+    phases = {
+        "selection": phase_figures(
+            None if selecting is None else selecting.total,
+            paper_selection_memory(network, cost, config.batch_size),
+            meters.selection,
+        ),
+        "training": phase_figures(
+            training_memory(network, trained, config.batch_size, config.frozen),
+            paper_memory(network, variables, config.batch_size),
+            meters.training,
+        ),
+        "evaluation": PhaseFigures(),
+    }
+    if evaluated:  # which Table 3 of the paper does not count
+        estimate = inference_memory(network, config.eval_batch_size, config.frozen, trained)
+        phases["evaluation"] = phase_figures(estimate, None, meters.evaluation)
+    return memory_report(phases)
+
+
 def _images_per_pass(selection: Optional[Selection]) -> int:
     return selection.figures.get("images_per_pass", selection.samples) if selection else 0
-
-
-def _with_evaluation(
-    memory: dict,
-    network: Network,
-    trained: Sequence[Trained],
-    config: RunConfig,
-    meter: Optional[PhaseMeter],
-) -> dict:
-    """``memory`` with the column of the evaluation, which Table 3 of the paper does not count."""
-    column = {}
-    if meter is not None:
-        column = {
-            "estimate": inference_memory(network, config.eval_batch_size, config.frozen, trained),
-            "measured_allocator": meter.allocator_peak,
-            "measured_rss": meter.rss_peak,
-        }
-    rounded = {
-        figure: None if value is None else round(value, 2) for figure, value in column.items()
-    }
-    return {
-        figure: {**phases, "evaluation": rounded.get(figure)} for figure, phases in memory.items()
-    }
