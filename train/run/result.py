@@ -157,8 +157,9 @@ def _memory(
     evaluated: bool,
 ) -> dict:
     """MB of each phase by each account; see :class:`RunResult`."""
-    selected_here = selection is not None and config.selection_file is None
-    cost = train_type_named(selection.train_type).cost if selected_here else "none"
+    cost = "none"
+    if selection is not None and config.selection_file is None:
+        cost = train_type_named(selection.train_type).cost
     selecting = estimate_selection_memory(
         network, config.batch_size, _images_per_pass(selection), cost
     )
