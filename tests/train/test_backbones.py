@@ -33,7 +33,8 @@ def test_every_train_type(name):
         always_head=True,
         batch_size=4,
         num_batches=2,
-        settings={"rho_ch": 0.5, "fisher": "tinytrain"},
+        rho_ch=0.5,
+        fisher="tinytrain",
         learning_rate=1e-6,  # random weights: anything larger may not be finite
     )
     before = snapshot(network)
@@ -61,7 +62,7 @@ def test_a_step_on_half_of_the_channels(name):
         batch_size=4,
         num_batches=2,
         labelled_images=lambda _: pytest.fail("labels were asked for"),
-        settings={"rho_ch": 0.5},
+        rho_ch=0.5,
     )
     selection = TRAIN_TYPES["act_norm_betti_train"].select(request)
     trained = selection.trained(network.layers)

@@ -21,14 +21,15 @@ from selection.elastic.profile import Profile, tensor_profile
 from selection.registry import train_type_named
 from selection.selection import Selection
 from train.config.run_config import RunConfig
-from train.run.budget import MARGIN, training_memory
+from train.run.budget import MARGIN
+from train.run.estimates import training_memory
 
 RHOS = (0.05, *(tenth / 10 for tenth in range(1, 11)))
 REPEATS = 5  # timed forward passes
 
 
 @dataclass(frozen=True)
-class PlanRow:
+class DryRunRow:
     """What training would take; memory in MB of 1e6 bytes.
 
     Attributes:
@@ -66,20 +67,20 @@ class StepTimes:
         }
         self.forward_seconds = _forward_seconds(network, batch_size)
 
-    def ratio(self, parts: Sequence[Trained]) -> float:
-        """Of a step on ``parts`` to one of full training; forward passes included."""
+    def ratio(self, trained: Sequence[Trained]) -> float:
+        """Of a step on ``trained`` to one of full training; forward passes included."""
         profile = self._profile
         t_dw = profile.t_dw
-        for part in parts:
-            t_dw[self._place[part.variable.ref()]] *= part.share
-        chosen = [self._place[part.variable.ref()] for part in parts]
-        took = profile.forward + backward_time(chosen, t_dw, profile.t_dy)
+        for one in trained:
+            t_dw[self._place[one.variable.ref()]] *= one.share
+        chosen = [self._place[one.variable.ref()] for one in trained]
+        took = profile.forward + backward_time(chosen, t_dw.tolist(), profile.t_dy.tolist())
         return took / (profile.forward + profile.backward)
 
-    def seconds(self, parts: Sequence[Trained]) -> float:
-        """Of a step on ``parts``."""
+    def seconds(self, trained: Sequence[Trained]) -> float:
+        """Of a step on ``trained``."""
         full = (self._profile.forward + self._profile.backward) / self._profile.forward
-        return self.ratio(parts) * full * self.forward_seconds
+        return self.ratio(trained) * full * self.forward_seconds
 
 
 def _forward_seconds(network: Network, batch_size: int) -> float:
@@ -94,12 +95,12 @@ def _forward_seconds(network: Network, batch_size: int) -> float:
     return seconds
 
 
-def plan_rows(
+def dry_run_rows(
     config: RunConfig,
     network: Network,
     selection: Selection,
     select_again: Callable[[float], Selection],
-) -> list[PlanRow]:
+) -> list[DryRunRow]:
     """A row per rho, and the run's own choice.
 
     They are cut from the one order of layers that ``selection`` holds. The row of a ``--rho`` that
@@ -110,56 +111,56 @@ def plan_rows(
     """
     times = StepTimes(network, config.batch_size)
     rhos = sorted({*RHOS, *([] if config.rho is None else [config.rho])})
+    choices: dict[Optional[float], list[Trained]] = {}
     if train_type_named(config.train_type).order:
-        choices = {rho: _cut(config, network, selection, rho) for rho in rhos}
+        choices.update((rho, _cut(config, network, selection, rho)) for rho in rhos)
     else:
         smallest = selection.figures["smallest_rho"]
-        choices = {
-            rho: select_again(rho).trained(network.layers) for rho in rhos if rho >= smallest
-        }
+        possible = (rho for rho in rhos if rho >= smallest)
+        choices.update((rho, select_again(rho).trained(network.layers)) for rho in possible)
     if config.rho is None:
         choices[None] = selection.trained(network.layers)
-    return [_row(config, network, times, parts, rho) for rho, parts in choices.items()]
+    return [_row(config, network, times, trained, rho) for rho, trained in choices.items()]
 
 
 def _cut(config: RunConfig, network: Network, selection: Selection, rho: float) -> list[Trained]:
-    cut = cut_at_rho(
+    prefix = cut_at_rho(
         network.layers,
         layer_order(selection),
         rho,
         always_head=config.head == "always",
         rho_ch=config.rho_ch,
     )
-    return cut.parts(network.layers)
+    return prefix.trained(network.layers)
 
 
 def layer_order(selection: Selection) -> list[int]:
     """Layer indices in the order in which the selection's train type takes them."""
     if train_type_named(selection.train_type).order == "last":
         return list(range(selection.num_layers))[::-1]
-    return [row.index for row in sorted(selection.layers, key=lambda row: row.rank)]
+    return [row.index for row in sorted(selection.layers, key=lambda row: row.rank or 0)]
 
 
 def _row(
     config: RunConfig,
     network: Network,
     times: StepTimes,
-    parts: Sequence[Trained],
+    trained: Sequence[Trained],
     rho: Optional[float],
-) -> PlanRow:
-    return PlanRow(
+) -> DryRunRow:
+    return DryRunRow(
         rho=rho,
-        layers=len({part.layer.index for part in parts}),
-        trained_share=sum(part.params for part in parts) / network.params,
-        lean=training_memory(network, parts, config.batch_size, FrozenMode.LEAN),
-        stock=training_memory(network, parts, config.batch_size, FrozenMode.STOCK),
-        paper=paper_memory(network, [part.variable for part in parts]),
-        time_ratio=times.ratio(parts),
-        seconds=times.seconds(parts),
+        layers=len({one.layer.index for one in trained}),
+        trained_share=sum(one.params for one in trained) / network.params,
+        lean=training_memory(network, trained, config.batch_size, FrozenMode.LEAN),
+        stock=training_memory(network, trained, config.batch_size, FrozenMode.STOCK),
+        paper=paper_memory(network, [one.variable for one in trained]),
+        time_ratio=times.ratio(trained),
+        seconds=times.seconds(trained),
     )
 
 
-def plan_text(config: RunConfig, rows: Sequence[PlanRow], selection: Selection) -> str:
+def dry_run_text(config: RunConfig, rows: Sequence[DryRunRow], selection: Selection) -> str:
     """The table, and how it came about."""
     lines = [
         f"{'rho':>6}  {'layers':>6}  {'trained':>8}  {'lean, MB':>10}  {'stock, MB':>10}  "
@@ -190,11 +191,12 @@ def plan_text(config: RunConfig, rows: Sequence[PlanRow], selection: Selection) 
 
 
 def _in_part(selection: Selection) -> str:
-    some = [row for row in selection.selected if row.channels is not None]
-    return (
-        f" ({', '.join(f'{row.name} with {len(row.channels)} channels' for row in some)})"
-        * bool(some)
-    )
+    some = [
+        f"{row.name} with {len(row.channels)} channels"
+        for row in selection.selected
+        if row.channels is not None
+    ]
+    return f" ({', '.join(some)})" if some else ""
 
 
 def _rho_of(count: int, num_layers: int) -> str:
@@ -202,6 +204,6 @@ def _rho_of(count: int, num_layers: int) -> str:
     return f"{np.ceil(count / num_layers * 1000) / 1000:g}"
 
 
-def plan_json(rows: Sequence[PlanRow]) -> dict:
+def dry_run_json(rows: Sequence[DryRunRow]) -> dict:
     """What ``plan.json`` holds."""
     return {"rows": [asdict(row) for row in rows]}
