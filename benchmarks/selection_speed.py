@@ -15,12 +15,13 @@ import tensorflow as tf
 
 from benchmarks.harness import BACKBONES, fresh, in_turn, judged, ratio, table
 from benchmarks.subjects import BATCH_SIZE, new_network, noise
-from memory_utils import PhaseMeter, estimate_memory, estimate_selection_memory
+from memory_utils import PhaseMeter, estimate_memory
 from models.frozen_mode import FrozenMode
 from selection.betti.distances import distances_from_gram
 from selection.betti.gram_pass import GramPass
 from selection.betti.homology import betti_1
 from selection.betti.pooling import block_size, images_per_pass, number_of_passes, pooled
+from selection.memory import estimate_selection_memory
 from selection.selection_mode import SelectionMode
 
 # Targets of the project: fast mode's time over that of the bare forward pass on the same images;

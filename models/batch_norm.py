@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import tensorflow as tf
 
+from models.kinds import LayerKind, of_kind
 
+
+@of_kind(LayerKind.BATCH_NORM)
 class FixedBatchNormalization(tf.keras.layers.BatchNormalization):
     """Batch normalization that ignores Keras' ``training`` flag and never updates its statistics.
 
@@ -31,6 +36,16 @@ class FixedBatchNormalization(tf.keras.layers.BatchNormalization):
     def get_config(self) -> dict:
         """Keras' configuration plus ``batch_statistics``."""
         return {**super().get_config(), "batch_statistics": self.batch_statistics}
+
+
+def has_fixed_statistics(layer: Any) -> bool:
+    """Whether ``layer`` is batch norm that does not look at the batch: a scale and a shift."""
+    return isinstance(layer, FixedBatchNormalization) and not layer.batch_statistics
+
+
+def has_batch_statistics(layer: Any) -> bool:
+    """Whether ``layer`` is batch norm by the statistics of the batch at hand."""
+    return isinstance(layer, FixedBatchNormalization) and layer.batch_statistics
 
 
 def fix_batch_norm(model: tf.keras.Model, batch_statistics: bool) -> tf.keras.Model:

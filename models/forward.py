@@ -1,10 +1,12 @@
-"""Running a flat functional model layer by layer, with a say in how each layer is computed."""
+"""Walking through a flat functional model layer by layer, and running it with a say in each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
 import tensorflow as tf
+
+from models.kinds import LayerKind, kind_of
 
 Override = Callable[..., tf.Tensor]
 
@@ -28,7 +30,7 @@ def forward(
     """
     values = {id(model.inputs[0]): images}
     for layer in model.layers:
-        if not isinstance(layer, tf.keras.layers.InputLayer):
+        if kind_of(layer) is not LayerKind.INPUT:
             values[id(layer.output)] = call_layer(layer, values, overrides, training=training)
     return values[id(model.outputs[0])]
 
@@ -52,9 +54,20 @@ def call_layer(
     )
     if id(layer) in overrides:
         return overrides[id(layer)](*arguments)
-    if isinstance(layer, tf.keras.layers.Dropout):
+    if kind_of(layer) is LayerKind.DROPOUT:
         options["training"] = training
     return layer(*arguments, **options)
+
+
+def inputs_of(layer: tf.keras.layers.Layer) -> list:
+    """The symbolic tensors that a layer of a flat model reads; none for its input layer."""
+    return [] if kind_of(layer) is LayerKind.INPUT else tf.nest.flatten(layer.input)
+
+
+def check_flat(layer: tf.keras.layers.Layer) -> None:
+    """Raise ValueError if ``layer`` is itself a model, or is called more than once."""
+    if isinstance(layer, tf.keras.Model) or len(layer.inbound_nodes) != 1:
+        raise ValueError(f"layer {layer.name} is nested or shared; build the model flat")
 
 
 class Value:

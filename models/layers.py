@@ -12,13 +12,8 @@ from typing import Any
 
 import tensorflow as tf
 
-_TYPES = (
-    (tf.keras.layers.DepthwiseConv2D, "depthwise_conv"),
-    (tf.keras.layers.Conv2D, "conv"),
-    (tf.keras.layers.Dense, "dense"),
-    (tf.keras.layers.BatchNormalization, "batch_norm"),
-    (tf.keras.layers.LayerNormalization, "layer_norm"),
-)
+from models.forward import check_flat
+from models.kinds import LayerKind, kind_of, type_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +23,6 @@ class Layer:
     Attributes:
         index: position in execution order, from 0.
         name: the Keras layer's name, for people.
-        type: ``conv``, ``depthwise_conv``, ``dense``, ``batch_norm``, ``layer_norm`` or the
-            Keras class name of anything else (``SelfAttention``...).
         keras_layer: the owner of the variables.
         variables: its trainable variables (``tf.Variable``, float32), in Keras' order.
         activation: the symbolic output ``[batch, ..., channels]`` in the real graph.
@@ -37,10 +30,21 @@ class Layer:
 
     index: int
     name: str
-    type: str
     keras_layer: tf.keras.layers.Layer
     variables: tuple[tf.Variable, ...]
     activation: Any
+
+    @property
+    def kind(self) -> LayerKind:
+        """What kind of layer it is."""
+        return kind_of(self.keras_layer)
+
+    @property
+    def type(self) -> str:
+        """Its kind for people and files: ``conv``, ``depthwise_conv``, ``dense``, ``batch_norm``,
+        ``layer_norm``, or the Keras class name of anything else (``SelfAttention``...).
+        """
+        return type_name(self.keras_layer)
 
     @property
     def activation_size(self) -> int:
@@ -60,28 +64,19 @@ def selectable_layers(model: tf.keras.Model) -> tuple[Layer, ...]:
         ValueError: a layer with trainable variables is itself a model, or is called more than
             once: then "its activation" would not be one tensor of this graph.
     """
-    found = []
+    found: list[Layer] = []
     for keras_layer in model.layers:
         variables = tuple(keras_layer.trainable_weights)
         if not variables:
             continue
-        if isinstance(keras_layer, tf.keras.Model) or len(keras_layer.inbound_nodes) != 1:
-            raise ValueError(f"layer {keras_layer.name} is nested or shared; build the model flat")
+        check_flat(keras_layer)
         found.append(
             Layer(
                 index=len(found),
                 name=keras_layer.name,
-                type=_type_of(keras_layer),
                 keras_layer=keras_layer,
                 variables=variables,
                 activation=keras_layer.output,
             )
         )
     return tuple(found)
-
-
-def _type_of(keras_layer: tf.keras.layers.Layer) -> str:
-    for keras_class, name in _TYPES:
-        if isinstance(keras_layer, keras_class):
-            return name
-    return type(keras_layer).__name__

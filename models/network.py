@@ -12,7 +12,7 @@ from models.layers import Layer, selectable_layers
 from models.registry import Backbone
 from models.weights import holds_head, load_h5
 
-HEAD_DROPOUT = 0.2  # rate; the authors' head (method: pooling, dropout 0.2, dense)
+HEAD_DROPOUT = 0.2  # rate; the head in the authors' code: pooling, dropout, dense
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from typing import Optional
 
 import tensorflow as tf
 
+from models.kinds import channel_axis
 from models.layers import Layer
 
 
@@ -28,8 +29,7 @@ class Trained:
     @property
     def axis(self) -> int:
         """The axis of ``variable`` that counts output channels."""
-        depthwise = self.layer.type == "depthwise_conv" and self.variable.shape.rank == 4
-        return 2 if depthwise else self.variable.shape.rank - 1
+        return channel_axis(self.layer.kind, self.variable.shape.rank)
 
     @property
     def share(self) -> float:

@@ -13,7 +13,7 @@ from models.forward import forward
 from models.layers import selectable_layers
 from models.network import Network, _with_head, build_network
 from models.pruning.channel_groups import channel_map
-from models.pruning.shrink import Shrunk, find_cut, shrink
+from models.pruning.shrink import Shrunk, find_pruning, shrink
 from models.registry import BACKBONES
 from tests.helpers import random_pixels
 
@@ -137,7 +137,7 @@ def logits(network: Network, seed: int = 3) -> np.ndarray:
 
 
 def cut_out(network: Network) -> Shrunk:
-    return shrink(network, find_cut(network.model, THRESHOLD))
+    return shrink(network, find_pruning(network.model, THRESHOLD))
 
 
 def assert_same_function(before: Network, after: Network, rtol: float) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from common.errors import UserError
-from models.backbones.vit_layers import PositionEmbedding, SelfAttention
+from models.kinds import LayerKind, kind_of
 
 CHECKPOINT_URL = "https://storage.googleapis.com/vit_models/imagenet21k+imagenet2012/ViT-B_16.npz"
 # The same base name is published for other pre-trainings: the cached copy says which this is.
@@ -93,17 +93,17 @@ def _checkpoint_keys(depth: int) -> list[list[str]]:
 
 def _slots(model: tf.keras.Model) -> list[_Slot]:
     layers = [layer for layer in model.layers if layer.weights]
-    keys = _checkpoint_keys(sum(isinstance(layer, SelfAttention) for layer in layers))
+    keys = _checkpoint_keys(sum(kind_of(layer) is LayerKind.SELF_ATTENTION for layer in layers))
     slots = []
     for layer, names in zip(layers, keys):
-        resizable = isinstance(layer, PositionEmbedding)
+        resizable = kind_of(layer) is LayerKind.POSITION_EMBEDDING
         for key, variable, shape in zip(names, layer.weights, _checkpoint_shapes(layer)):
             slots.append(_Slot(key, variable, shape, resizable))
     return slots
 
 
 def _checkpoint_shapes(layer: tf.keras.layers.Layer) -> list[tuple[int, ...]]:
-    if not isinstance(layer, SelfAttention):
+    if kind_of(layer) is not LayerKind.SELF_ATTENTION:
         return [tuple(variable.shape) for variable in layer.weights]
     per_head = (layer.heads, layer.head_size)
     hidden = int(layer.output_bias.shape[0])

@@ -10,9 +10,12 @@ import math
 
 import tensorflow as tf
 
+from models.kinds import LayerKind, of_kind
+
 _serializable = tf.keras.utils.register_keras_serializable(package="adabet")
 
 
+@of_kind(LayerKind.CLASS_TOKEN)
 @_serializable
 class ClassToken(tf.keras.layers.Layer):
     """Puts a learned token before the sequence: [B, N, D] -> [B, N + 1, D]. Variable [1, 1, D]."""
@@ -29,6 +32,7 @@ class ClassToken(tf.keras.layers.Layer):
         return tf.concat([token, inputs], axis=1)
 
 
+@of_kind(LayerKind.POSITION_EMBEDDING)
 @_serializable
 class PositionEmbedding(tf.keras.layers.Layer):
     """Adds a learned vector to every token: [B, N, D] -> [B, N, D]. Variable [1, N, D]."""
@@ -45,6 +49,7 @@ class PositionEmbedding(tf.keras.layers.Layer):
         return inputs + self.positions
 
 
+@of_kind(LayerKind.SELF_ATTENTION)
 @_serializable
 class SelfAttention(tf.keras.layers.Layer):
     """Multi-head self-attention with its output projection: [B, N, D] -> [B, N, D].
@@ -99,6 +104,7 @@ class SelfAttention(tf.keras.layers.Layer):
         return {**super().get_config(), "heads": self.heads, "head_size": self.head_size}
 
 
+@of_kind(LayerKind.FIRST_TOKEN)
 @_serializable
 class FirstToken(tf.keras.layers.Layer):
     """Takes the class token out of the sequence: [B, N, D] -> [B, D]. No variables."""

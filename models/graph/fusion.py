@@ -7,16 +7,17 @@ them so.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
 import tensorflow as tf
 
-from models.batch_norm import FixedBatchNormalization
+from models.batch_norm import FixedBatchNormalization, has_fixed_statistics
+from models.forward import inputs_of
+from models.kinds import LayerKind, exact_kind, kind_of
 
-_layers = tf.keras.layers
-CONVOLUTIONS = (_layers.Conv2D, _layers.DepthwiseConv2D)
+Readers = Mapping[int, Sequence[Any]]  # id(symbolic tensor) -> layers; None for the model's output
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,8 @@ class Chain:
 def linear_chains(model: tf.keras.Model) -> list[Chain]:
     """The chains of a flat functional model, as long as they can be, in execution order."""
     readers = _readers(model)
-    chains, taken = [], set()
+    chains = []
+    taken: set[int] = set()
     for layer in model.layers:
         chain = None if id(layer) in taken else _chain(layer, readers)
         if chain is not None:
@@ -77,9 +79,9 @@ def recomputed_branches(model: tf.keras.Model) -> list[tuple[tf.keras.layers.Lay
     return branches[:-1]
 
 
-def rectifier(layer: tf.keras.layers.Layer) -> tuple[bool, Optional[float]]:
+def rectifier(layer: Any) -> tuple[bool, Optional[float]]:
     """Whether ``layer`` is, or ends in, a ReLU that one bit per element will do for; its cap."""
-    if isinstance(layer, _layers.ReLU):
+    if kind_of(layer) is LayerKind.RELU:
         plain = not layer.negative_slope and not layer.threshold
         return plain and layer.max_value in (None, 6), layer.max_value
     function = getattr(layer, "activation", None)
@@ -88,7 +90,7 @@ def rectifier(layer: tf.keras.layers.Layer) -> tuple[bool, Optional[float]]:
 
 def by_windows(layer: Any) -> bool:
     """Whether ``layer`` is max pooling by square windows side by side that cover everything."""
-    if not isinstance(layer, _layers.MaxPooling2D) or layer.data_format != "channels_last":
+    if kind_of(layer) is not LayerKind.MAX_POOLING or layer.data_format != "channels_last":
         return False
     height, width, channels = layer.input.shape[1:]
     size = layer.pool_size[0]
@@ -96,82 +98,102 @@ def by_windows(layer: Any) -> bool:
     return whole and tuple(layer.pool_size) == tuple(layer.strides) == (size, size)
 
 
-def _readers(model: tf.keras.Model) -> dict[int, list]:
-    """``id(symbolic tensor)`` -> the layers that read it; None for the model's output."""
-    readers: dict[int, list] = {id(model.outputs[0]): [None]}
-    for layer in model.layers:
-        if not isinstance(layer, _layers.InputLayer):
-            for tensor in tf.nest.flatten(layer.input):
-                readers.setdefault(id(tensor), []).append(layer)
-    return readers
-
-
-def _only_reader(layer: tf.keras.layers.Layer, readers: dict) -> Any:
-    following = readers[id(layer.output)]
-    return following[0] if len(following) == 1 else None
-
-
-def _chain(layer: tf.keras.layers.Layer, readers: dict) -> Optional[Chain]:
-    """The chain that begins with ``layer``: padding, or the convolution or dense layer itself."""
-    padding = norm = behind = None
-    if isinstance(layer, _layers.ZeroPadding2D):
-        padding, layer = layer, _only_reader(layer, readers)
-        if type(layer) not in CONVOLUTIONS or layer.padding != "valid":
-            return None
-    if not _is_linear(layer):
+def _chain(first: tf.keras.layers.Layer, readers: Readers) -> Optional[Chain]:
+    """The chain that begins with ``first``: padding, or the convolution or dense layer itself."""
+    padding, linear = None, first
+    if kind_of(first) is LayerKind.ZERO_PADDING:
+        padding, linear = first, _only_reader(first, readers)
+    if not _is_linear(linear):
         return None
-    rectified, cap = rectifier(layer)
-    if rectified:
-        pooling = _pooling(layer, readers)
-        return None if padding else Chain(layer, None, None, None, pooling, True, cap)
-    if layer.activation is not tf.keras.activations.linear:
+    if linear.activation is not tf.keras.activations.linear:
+        return _chain_with_own_rectifier(linear, readers) if padding is None else None
+    norm = _only_reader(linear, readers)
+    if not _is_scale_and_shift(norm):
+        norm = None
+    if padding is not None and (norm is None or not _takes_padding(linear)):
         return None
-    following = _only_reader(layer, readers)
-    if _is_fixed(following):
-        norm, following = following, _only_reader(following, readers)
-    elif padding is not None:
-        return None
-    if padding is not None and isinstance(layer, _layers.DepthwiseConv2D) and layer.use_bias:
-        # TensorFlow fuses the two, and aborts: see Linear in train/gradients/lean/linear.py
-        return None
-    if isinstance(following, (_layers.ReLU, _layers.Activation)):
-        rectified, cap = rectifier(following)
-        behind = following if rectified else None
+    behind, cap = _rectifier_behind(norm or linear, readers)
     pooling = None if behind is None else _pooling(behind, readers)
-    return Chain(layer, padding, norm, behind, pooling, rectified, cap if rectified else None)
+    return Chain(linear, padding, norm, behind, pooling, behind is not None, cap)
 
 
-def _pooling(layer: tf.keras.layers.Layer, readers: dict) -> Any:
+def _chain_with_own_rectifier(linear: Any, readers: Readers) -> Optional[Chain]:
+    """That of a layer with an ``activation``, if this is a ReLU."""
+    rectified, cap = rectifier(linear)
+    if not rectified:
+        return None
+    return Chain(linear, None, None, None, _pooling(linear, readers), True, cap)
+
+
+def _rectifier_behind(layer: Any, readers: Readers) -> tuple[Any, Optional[float]]:
+    """The ReLU layer that alone reads ``layer``, and its cap; None without one."""
+    following = _only_reader(layer, readers)
+    if kind_of(following) in (LayerKind.RELU, LayerKind.ACTIVATION):
+        rectified, cap = rectifier(following)
+        if rectified:
+            return following, cap
+    return None, None
+
+
+def _pooling(layer: Any, readers: Readers) -> Any:
+    """The pooling by windows that alone reads ``layer``; None without one."""
     following = _only_reader(layer, readers)
     return following if by_windows(following) else None
 
 
 def _is_linear(layer: Any) -> bool:
-    if isinstance(layer, _layers.Dense):
+    """Whether ``layer`` is a product with a kernel as the lean step knows it."""
+    if kind_of(layer) is LayerKind.DENSE:
         return True
-    if type(layer) not in CONVOLUTIONS:  # not their subclasses: a transposed one is among them
+    kind = exact_kind(layer)
+    if kind not in (LayerKind.CONV, LayerKind.DEPTHWISE_CONV):
         return False
-    plain = layer.groups == 1 or type(layer) is _layers.DepthwiseConv2D
+    plain = layer.groups == 1 or kind is LayerKind.DEPTHWISE_CONV
     return plain and layer.dilation_rate == (1, 1) and layer.data_format == "channels_last"
 
 
-def _is_fixed(layer: Any) -> bool:
-    fixed = isinstance(layer, FixedBatchNormalization) and not layer.batch_statistics
-    return fixed and layer.scale and layer.center
+def _takes_padding(linear: Any) -> bool:
+    """Whether a linear layer can take over the work of the padding in front of it."""
+    kind = kind_of(linear)
+    if kind is LayerKind.DENSE or linear.padding != "valid":
+        return False
+    # With a bias behind it TensorFlow fuses a padded depthwise one, and aborts: see Linear in
+    # train/gradients/lean/linear.py
+    return not (kind is LayerKind.DEPTHWISE_CONV and linear.use_bias)
 
 
-def _branch_length(layers: Sequence[tf.keras.layers.Layer], readers: dict) -> int:
+def _is_scale_and_shift(layer: Any) -> bool:
+    """Whether ``layer`` is batch norm by fixed statistics, with a gamma and a beta."""
+    return has_fixed_statistics(layer) and layer.scale and layer.center
+
+
+def _readers(model: tf.keras.Model) -> Readers:
+    readers: dict[int, list] = {id(model.outputs[0]): [None]}
+    for layer in model.layers:
+        for tensor in inputs_of(layer):
+            readers.setdefault(id(tensor), []).append(layer)
+    return readers
+
+
+def _only_reader(layer: tf.keras.layers.Layer, readers: Readers) -> Any:
+    """The one layer that reads the output of ``layer``; None if there are more, or none."""
+    following = readers[id(layer.output)]
+    return following[0] if len(following) == 1 else None
+
+
+def _branch_length(layers: Sequence[tf.keras.layers.Layer], readers: Readers) -> int:
     """Layers from a layer norm to the addition with what it read; 0 if this is no such branch."""
-    if not isinstance(layers[0], _layers.LayerNormalization):
+    if kind_of(layers[0]) is not LayerKind.LAYER_NORM:
         return 0
     stream = layers[0].input
-    reads, made = Counter(), set()
+    reads: Counter[int] = Counter()
+    made: set[int] = set()
     for length, layer in enumerate(layers, start=1):
         inputs = [id(tensor) for tensor in tf.nest.flatten(layer.input)]
         if not made.union([id(stream)]).issuperset(inputs):
             return 0
         reads.update(inputs)
-        if isinstance(layer, _layers.Add):
+        if kind_of(layer) is LayerKind.ADD:
             closed = all(reads[tensor] == len(readers[tensor]) for tensor in made)
             return length if closed and id(stream) in inputs else 0
         made.add(id(layer.output))

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 
-import tensorflow as tf
-
 from models.backbones.vit_layers import SelfAttention
+from models.kinds import LINEAR, LayerKind, kernels
 from models.layers import Layer
 
 
@@ -16,16 +15,21 @@ def layer_macs(layer: Layer) -> int:
     Convolutions and dense layers count one per kernel element and output position; attention
     its four projections and two products; element-wise layers one per output element.
     """
-    keras_layer, positions = layer.keras_layer, layer.activation_size
-    if isinstance(keras_layer, SelfAttention):
-        _, tokens, hidden = layer.activation.shape
-        inner = keras_layer.heads * keras_layer.head_size
-        return 4 * tokens * hidden * inner + 2 * tokens * tokens * inner
-    if isinstance(keras_layer, tf.keras.layers.DepthwiseConv2D):
-        return positions * math.prod(keras_layer.depthwise_kernel.shape[:2])
-    if isinstance(keras_layer, (tf.keras.layers.Conv2D, tf.keras.layers.Dense)):
-        return positions * math.prod(keras_layer.kernel.shape[:-1])
+    kind, positions = layer.kind, layer.activation_size
+    if kind is LayerKind.SELF_ATTENTION:
+        return _attention_macs(layer.keras_layer)
+    if kind in LINEAR:
+        (kernel,) = kernels(layer.keras_layer)
+        # A depthwise one has its input channels, of which each output reads one, on axis 2.
+        read = kernel.shape[:2] if kind is LayerKind.DEPTHWISE_CONV else kernel.shape[:-1]
+        return positions * math.prod(read)
     return positions
+
+
+def _attention_macs(attention: SelfAttention) -> int:
+    _, tokens, hidden = attention.output.shape
+    inner = attention.heads * attention.head_size
+    return 4 * tokens * hidden * inner + 2 * tokens * tokens * inner
 
 
 def network_macs(layers: tuple[Layer, ...]) -> int:

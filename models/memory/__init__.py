@@ -1,1 +1,1 @@
-"""What TensorFlow's allocator hands out, and how it is measured."""
+"""What networks take: counted as the paper does, and as TensorFlow's allocator hands it out."""

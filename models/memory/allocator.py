@@ -7,7 +7,7 @@ import os
 import psutil
 import tensorflow as tf
 
-from models.graph.liveness import FLOAT_BYTES
+from common.units import FLOAT_BYTES
 
 LARGEST = 4_000_000_000  # bytes
 

@@ -8,7 +8,8 @@ import time
 import psutil
 import tensorflow as tf
 
-MB = 1e6  # bytes
+from common.units import MB
+
 SAMPLES_PER_SECOND = 20  # of the resident set size
 
 

@@ -15,14 +15,14 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from models.batch_norm import FixedBatchNormalization
-from models.pruning.empty_paths import EmptyPath, inputs_of
+from models.forward import inputs_of
+from models.kinds import LayerKind, exact_kind, of_kind
+from models.pruning.empty_paths import EmptyPath
 
-_layers = tf.keras.layers
 
-
+@of_kind(LayerKind.CHANNEL_OFFSET)
 @tf.keras.utils.register_keras_serializable(package="adabet")
-class ChannelOffset(_layers.Layer):
+class ChannelOffset(tf.keras.layers.Layer):
     """Adds a learned number to every channel: ``[B, ..., C]`` -> the same. Variable ``[C]``.
 
     It is what remains of a residual path that no longer depends on the image.
@@ -84,7 +84,8 @@ def channel_map(model: tf.keras.Model, without: Sequence[EmptyPath] = ()) -> Cha
             walk.numbers[id(layer.output)] = walk.numbers[id(kept[id(layer)])]
         else:
             numbers = [walk.numbers[id(tensor)] for tensor in inputs_of(layer)]
-            walk.numbers[id(layer.output)] = _rule_for(layer)(walk, layer, numbers)
+            rule = _RULES.get(exact_kind(layer), _mixing)
+            walk.numbers[id(layer.output)] = rule(walk, layer, numbers)
     walk.fix([walk.numbers[id(tensor)] for tensor in model.outputs])
     return walk.result()
 
@@ -95,7 +96,7 @@ class _Walk:
     def __init__(self) -> None:
         self.numbers: dict[int, int] = {}  # id(KerasTensor) -> number
         self._parents: list[int] = []
-        self._sizes: list[Optional[int]] = []
+        self._sizes: list[int] = []
         self._fixed: set[int] = set()
         self._axes: list[tuple[tf.Variable, dict[int, int]]] = []
         self._sides: list[tuple[tf.Variable, int, int]] = []
@@ -103,7 +104,7 @@ class _Walk:
     def new(self, tensor: Any) -> int:
         """The number of channels that begin here."""
         self._parents.append(len(self._parents))
-        self._sizes.append(tensor.shape[-1] if tensor.shape.rank else None)
+        self._sizes.append(tensor.shape[-1] if tensor.shape.rank else 0)
         return len(self._parents) - 1
 
     def fix(self, numbers: Iterable[int]) -> None:
@@ -135,10 +136,8 @@ class _Walk:
         sets = tuple(ChannelSet(self._sizes[root], tuple(members[root])) for root in order)
         axes = {}
         for variable, numbers in self._axes:
-            roots = {axis: self._root(number) for axis, number in numbers.items()}
-            axes[variable.ref()] = tuple(
-                order.get(roots.get(axis)) for axis in range(variable.shape.rank)
-            )
+            places = {axis: order.get(self._root(number)) for axis, number in numbers.items()}
+            axes[variable.ref()] = tuple(map(places.get, range(variable.shape.rank)))
         tensors = {key: order.get(self._root(number)) for key, number in self.numbers.items()}
         return ChannelMap(sets, axes, tensors)
 
@@ -193,32 +192,21 @@ def _linear(walk: _Walk, layer: Any, numbers: list[int]) -> int:
 
 _MIXING_FUNCTIONS = (tf.keras.activations.softmax, tf.nn.softmax, tf.nn.log_softmax)
 
-# By exact class, because a subclass may do anything (Conv2DTranspose is a Conv2D to Keras).
 _RULES = {
-    _layers.Conv2D: _linear,
-    _layers.Dense: _linear,
-    _layers.DepthwiseConv2D: _depthwise,
-    _layers.Add: _addition,
-    **dict.fromkeys(
-        (
-            _layers.BatchNormalization,
-            FixedBatchNormalization,
-            ChannelOffset,
-            _layers.Activation,
-            _layers.ReLU,
-            _layers.LeakyReLU,
-            _layers.Dropout,
-            _layers.Rescaling,
-            _layers.ZeroPadding2D,
-            _layers.MaxPooling2D,
-            _layers.AveragePooling2D,
-            _layers.GlobalMaxPooling2D,
-            _layers.GlobalAveragePooling2D,
-        ),
-        _same,
-    ),
+    LayerKind.CONV: _linear,
+    LayerKind.DENSE: _linear,
+    LayerKind.DEPTHWISE_CONV: _depthwise,
+    LayerKind.ADD: _addition,
+    LayerKind.BATCH_NORM: _same,
+    LayerKind.CHANNEL_OFFSET: _same,
+    LayerKind.ACTIVATION: _same,
+    LayerKind.RELU: _same,
+    LayerKind.LEAKY_RELU: _same,
+    LayerKind.DROPOUT: _same,
+    LayerKind.RESCALING: _same,
+    LayerKind.ZERO_PADDING: _same,
+    LayerKind.MAX_POOLING: _same,
+    LayerKind.AVERAGE_POOLING: _same,
+    LayerKind.GLOBAL_MAX_POOLING: _same,
+    LayerKind.GLOBAL_AVERAGE_POOLING: _same,
 }
-
-
-def _rule_for(layer: tf.keras.layers.Layer) -> Any:
-    return _RULES.get(type(layer), _mixing)

@@ -10,9 +10,8 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 
-from models.forward import Value
-
-_layers = tf.keras.layers
+from models.forward import Value, inputs_of
+from models.kinds import LayerKind, exact_kind
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +45,7 @@ def empty_paths(model: tf.keras.Model, threshold: float) -> tuple[EmptyPath, ...
     found = []
     for layer in model.layers:
         ends = inputs_of(layer)
-        if type(layer) is not _layers.Add or len(ends) != 2:
+        if exact_kind(layer) is not LayerKind.ADD or len(ends) != 2:
             continue
         candidates = []
         for end, other in zip(ends, reversed(ends)):
@@ -59,14 +58,9 @@ def empty_paths(model: tf.keras.Model, threshold: float) -> tuple[EmptyPath, ...
     return tuple(found)
 
 
-def inputs_of(layer: tf.keras.layers.Layer) -> list:
-    """The KerasTensors that a layer of a functional model reads; none for its input layer."""
-    return [] if isinstance(layer, _layers.InputLayer) else tf.nest.flatten(layer.input)
-
-
 def _path_to(end: Any, makers: Mapping, readers: Mapping) -> tuple[tf.keras.layers.Layer, ...]:
     """The layers whose only purpose is to make ``end``, in execution order."""
-    path = []
+    path: list[tf.keras.layers.Layer] = []
     while id(end) in makers and readers[id(end)] == 1 and len(inputs_of(makers[id(end)])) == 1:
         path.insert(0, makers[id(end)])
         end = path[0].input
@@ -78,7 +72,7 @@ def _constant(path: Sequence[tf.keras.layers.Layer], threshold: float) -> Option
     dead = [
         place
         for place, layer in enumerate(path)
-        if type(layer) in (_layers.Conv2D, _layers.Dense)
+        if exact_kind(layer) in (LayerKind.CONV, LayerKind.DENSE)
         and np.abs(layer.kernel.numpy()).max() <= threshold
     ]
     if not dead:

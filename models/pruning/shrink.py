@@ -11,18 +11,18 @@ import numpy as np
 import tensorflow as tf
 
 from models.forward import Value
+from models.kinds import LayerKind, exact_kind, kind_of
 from models.layers import selectable_layers
 from models.network import Network
 from models.pruning.channel_groups import ChannelMap, ChannelOffset, ChannelSet, channel_map
 from models.pruning.empty_paths import EmptyPath, empty_paths
 
-_layers = tf.keras.layers
-_SIZES = {_layers.Conv2D: "filters", _layers.Dense: "units"}  # the setting that is their number
+_SIZES = {LayerKind.CONV: "filters", LayerKind.DENSE: "units"}  # the setting that is their number
 AVX512_FLOATS = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Cut:
+class Pruning:
     """What is to be taken out of a model.
 
     Attributes:
@@ -63,7 +63,7 @@ class Shrunk:
         }
 
 
-def find_cut(model: tf.keras.Model, threshold: float) -> Cut:
+def find_pruning(model: tf.keras.Model, threshold: float) -> Pruning:
     """What PruneTrain takes out of ``model`` (SC 2019): empty residual paths, dead channels.
 
     A channel is alive if a weight above ``threshold`` writes or reads it, in any of the
@@ -78,17 +78,17 @@ def find_cut(model: tf.keras.Model, threshold: float) -> Cut:
     """
     paths = empty_paths(model, threshold)
     channels = channel_map(model, paths)
-    return Cut(paths, channels, tuple(_staying(one, threshold) for one in channels.sets))
+    return Pruning(paths, channels, tuple(_staying(one, threshold) for one in channels.sets))
 
 
-def shrink(network: Network, cut: Cut) -> Shrunk:
-    """``network`` without what ``cut`` (of its model) takes out: new variables, the same names.
+def shrink(network: Network, pruning: Pruning) -> Shrunk:
+    """``network`` without what ``pruning`` (of its model) takes out: new variables, the same names.
 
     An addition with an empty path passes its other input on. What the path added to every image
     stays as a trained offset per channel, in the place of the addition and under its name, unless
     it is zero.
     """
-    rebuild = _Rebuild(network.model, cut)
+    rebuild = _Rebuild(network.model, pruning)
     model = rebuild.run()
     smaller = replace(network, model=model, layers=selectable_layers(model))
     origins = rebuild.origins
@@ -109,12 +109,12 @@ def _staying(one: ChannelSet, threshold: float) -> np.ndarray:
 class _Rebuild:
     """One walk through the old graph that builds the new one."""
 
-    def __init__(self, model: tf.keras.Model, cut: Cut) -> None:
+    def __init__(self, model: tf.keras.Model, pruning: Pruning) -> None:
         self.origins: dict = {}
         self._model = model
-        self._cut = cut
-        self._paths = {id(path.addition): path for path in cut.paths}
-        self._skipped = {id(layer) for path in cut.paths for layer in path.layers}
+        self._pruning = pruning
+        self._paths = {id(path.addition): path for path in pruning.paths}
+        self._skipped = {id(layer) for path in pruning.paths for layer in path.layers}
         self._values: dict[str, Value] = {}  # as Keras wants them: str(id(old tensor)) -> new
 
     def run(self) -> tf.keras.Model:
@@ -124,7 +124,7 @@ class _Rebuild:
         inputs = tf.keras.Input(image.shape[1:], name=old.input_names[0], dtype=image.dtype)
         self._put(image, inputs)
         for layer in old.layers:
-            if isinstance(layer, _layers.InputLayer):
+            if kind_of(layer) is LayerKind.INPUT:
                 continue
             if id(layer) in self._paths:
                 self._put(layer.output, self._without(self._paths[id(layer)]))
@@ -144,10 +144,11 @@ class _Rebuild:
         # Keras' own way from the symbolic arguments of a call to other ones (models/forward.py).
         (node,) = layer.inbound_nodes
         arguments, options = node.map_arguments(self._values)
-        if type(layer) in _SIZES:
-            config[_SIZES[type(layer)]] = len(self._indices(layer.kernel)[-1])
+        if exact_kind(layer) in _SIZES:
+            config[_SIZES[exact_kind(layer)]] = len(self._indices(layer.kernel)[-1])
         if _is_unsafe(layer, arguments):
-            strides = _layers.AveragePooling2D(1, layer.strides, name=f"{layer.name}_strides")
+            name = f"{layer.name}_strides"
+            strides = tf.keras.layers.AveragePooling2D(1, layer.strides, name=name)
             arguments = [strides(*arguments)]
             config["strides"] = (1, 1)
         smaller = type(layer).from_config(config)
@@ -165,8 +166,8 @@ class _Rebuild:
             return kept
         layer = ChannelOffset(name=path.addition.name)
         output = layer(kept)
-        number = self._cut.channels.tensors[id(path.addition.output)]
-        stays = np.arange(len(path.constant)) if number is None else self._cut.staying[number]
+        number = self._pruning.channels.tensors[id(path.addition.output)]
+        stays = np.arange(len(path.constant)) if number is None else self._pruning.staying[number]
         layer.offset.assign(path.constant[stays])
         replaced = _last_summand(path.layers[-1])
         if replaced is not None:
@@ -176,9 +177,9 @@ class _Rebuild:
     def _indices(self, variable: tf.Variable) -> tuple[np.ndarray, ...]:
         """The indices that stay of each axis."""
         unknown = (None,) * variable.shape.rank
-        numbers = self._cut.channels.axes.get(variable.ref(), unknown)
+        numbers = self._pruning.channels.axes.get(variable.ref(), unknown)
         return tuple(
-            np.arange(size) if number is None else self._cut.staying[number]
+            np.arange(size) if number is None else self._pruning.staying[number]
             for size, number in zip(variable.shape, numbers)
         )
 
@@ -191,7 +192,7 @@ def _is_unsafe(layer: tf.keras.layers.Layer, arguments: Sequence) -> bool:
     out the pixels first, then convolving them all, is the same.
     """
     return (
-        type(layer) is _layers.Conv2D
+        exact_kind(layer) is LayerKind.CONV
         and layer.kernel_size == (1, 1)
         and layer.strides != (1, 1)
         and arguments[0].shape[-1] < AVX512_FLOATS
@@ -204,8 +205,8 @@ def _last_summand(layer: tf.keras.layers.Layer) -> Optional[tf.Variable]:
     A constant that takes the place of the result has the derivatives of this variable, and so
     can go on with its momentum.
     """
-    if isinstance(layer, _layers.BatchNormalization):
+    if kind_of(layer) is LayerKind.BATCH_NORM:
         return layer.beta
-    if type(layer) in _SIZES and layer.activation is tf.keras.activations.linear:
+    if exact_kind(layer) in _SIZES and layer.activation is tf.keras.activations.linear:
         return layer.bias
     return None

@@ -14,7 +14,6 @@ from benchmarks.subjects import SCHEDULE, allocator_peak, new_batch
 from memory_utils import (
     PAPER_BATCH_SIZE,
     estimate_memory,
-    estimate_selection_memory,
     paper_memory,
     paper_selection_memory,
 )
@@ -23,6 +22,7 @@ from models.network import Network, build_network
 from models.registry import BACKBONES
 from models.trained import Trained
 from selection.cut import number_selected
+from selection.memory import estimate_selection_memory
 from selection.registry import TRAIN_TYPES
 from selection.selection_mode import SelectionMode
 from train.config.paper_constants import POOLED_SAMPLES, RHO

@@ -10,7 +10,11 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 
-from models.batch_norm import FixedBatchNormalization
+from models.batch_norm import (
+    FixedBatchNormalization,
+    has_batch_statistics,
+    has_fixed_statistics,
+)
 from models.forward import Override, forward
 from models.layers import Layer
 from models.network import Network
@@ -99,7 +103,7 @@ class GramPass:
         overrides = {
             id(layer): self._by_mini_batches(layer)
             for layer in self._network.model.layers
-            if isinstance(layer, FixedBatchNormalization) and layer.batch_statistics
+            if has_batch_statistics(layer)
         }
         norms = {} if self._by_channel else self._norms_read_with(images.shape[0])
         reductions = {
@@ -122,8 +126,8 @@ class GramPass:
             norm, shape = layer.keras_layer, layer.activation.shape
             # With fewer positions than samples, a channel's Gram matrix would be larger than
             # the channel, and adding them up would take longer than reading once more.
-            if isinstance(norm, FixedBatchNormalization) and (
-                not norm.batch_statistics
+            if (
+                has_fixed_statistics(norm)
                 and list(norm.axis) == [shape.rank - 1]
                 and math.prod(shape[1:-1]) >= samples
                 and id(norm.input) in producers

@@ -14,9 +14,10 @@ from typing import Optional
 import tensorflow as tf
 
 from common.timing import median_seconds
+from common.units import FLOAT_BYTES
 from models.backbones.vit_layers import SelfAttention
-from models.graph.liveness import FLOAT_BYTES
 from models.graph.macs import layer_macs
+from models.kinds import LINEAR, LayerKind, kind_of
 from models.layers import Layer
 from models.network import Network
 
@@ -27,12 +28,7 @@ FLOPS_PER_BYTE = 6.0
 REPEATS = 5
 SHORTEST = 1e-7  # seconds; a difference of two measured times can come out below zero
 
-_ALIASES = (tf.keras.layers.InputLayer, tf.keras.layers.Reshape, tf.keras.layers.Flatten)
-_CONTRACTIONS = (
-    tf.keras.layers.Conv2D,
-    tf.keras.layers.DepthwiseConv2D,
-    tf.keras.layers.Dense,
-)
+_FREE = (LayerKind.INPUT, LayerKind.RESHAPE, LayerKind.FLATTEN)  # they compute nothing
 
 
 @dataclass(frozen=True)
@@ -83,13 +79,14 @@ def _counted(
     output = _traffic(keras_layer.output, batch_size)
     # The gradient of an element-wise layer reads the output's and what was kept of the inputs.
     backward = output + 2 * inputs
-    if isinstance(keras_layer, _ALIASES):
+    kind = kind_of(keras_layer)
+    if kind in _FREE:
         return LayerCost(0.0, 0.0)
     if layer is None:
         return LayerCost(inputs + output, backward)
-    if isinstance(keras_layer, SelfAttention):
+    if kind is LayerKind.SELF_ATTENTION:
         return _attention(keras_layer, output, batch_size)
-    if isinstance(keras_layer, _CONTRACTIONS):
+    if kind in LINEAR:
         flops = 2.0 * batch_size * layer_macs(layer)
         bias = (output,) * (len(layer.variables) - 1)
         fused = keras_layer.activation is not tf.keras.activations.linear
@@ -185,7 +182,7 @@ def measured_pass(network: Network, batch_size: int, repeats: int = REPEATS) -> 
 def _measured(
     keras_layer: tf.keras.layers.Layer, counted: LayerCost, batch_size: int, repeats: int
 ) -> LayerCost:
-    if isinstance(keras_layer, _ALIASES):
+    if kind_of(keras_layer) in _FREE:
         return LayerCost(0.0, 0.0)
     functions = _layer_functions(keras_layer, batch_size)
     forward, inputs, everything = median_seconds(functions, repeats)
@@ -223,7 +220,7 @@ def _layer_functions(keras_layer: tf.keras.layers.Layer, batch_size: int) -> lis
             output = call(inputs)
         # Otherwise what is timed would run side by side, and the times not add up.
         gradient = _after([output], output_gradient)
-        if not isinstance(keras_layer, _CONTRACTIONS):
+        if kind_of(keras_layer) not in LINEAR:
             # One operation makes both gradients, or they share the way through the layer.
             return output, tape.gradient(output, (inputs, variables), gradient)
         first = tape.gradient(output, inputs, gradient)

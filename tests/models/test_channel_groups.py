@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from models.pruning.channel_groups import channel_map
-from models.pruning.shrink import find_cut, shrink
+from models.pruning.shrink import find_pruning, shrink
 from tests.pruning_helpers import (
     ALONG,
     SETS,
@@ -62,19 +62,19 @@ def test_a_channel_goes_only_if_nothing_writes_and_nothing_reads_it(seed):
             kernel = np.abs(network.model.get_layer(name).kernel.numpy())
             written_or_read |= np.moveaxis(kernel, axis, 0).reshape(size, -1).max(1) > THRESHOLD
         wanted.append(np.flatnonzero(written_or_read))
-    cut = find_cut(network.model, THRESHOLD)
-    if not cut.paths and all(map(len, wanted)):
-        for stay, expected in zip(cut.staying, wanted):
+    pruning = find_pruning(network.model, THRESHOLD)
+    if not pruning.paths and all(map(len, wanted)):
+        for stay, expected in zip(pruning.staying, wanted):
             np.testing.assert_array_equal(stay, expected)
     before = logits(network)
-    np.testing.assert_allclose(logits(shrink(network, cut).network), before, atol=1e-5)
+    np.testing.assert_allclose(logits(shrink(network, pruning).network), before, atol=1e-5)
 
 
 def test_outputs_depend_on_exactly_the_channels_that_stay():
     """Brute force: change what is left of a channel that goes, and no output moves."""
     network = residual_network()
     expected = zero_a_third(network)
-    staying = find_cut(network.model, THRESHOLD).staying
+    staying = find_pruning(network.model, THRESHOLD).staying
     before = logits(network)
     for stay, should_stay, along in zip(staying, expected, ALONG):
         np.testing.assert_array_equal(stay, should_stay)
@@ -104,7 +104,7 @@ def test_the_threshold_is_on_the_largest_weight_of_a_group():
     values[0, 0, 0, 2] = 1.01e-4
     values[0, 0, 0, 4] = np.nan  # not for this to hide
     kernel.assign(values)
-    np.testing.assert_array_equal(find_cut(network.model, THRESHOLD).staying[2], [2, 4])
+    np.testing.assert_array_equal(find_pruning(network.model, THRESHOLD).staying[2], [2, 4])
 
 
 def test_one_channel_always_stays():
@@ -114,8 +114,8 @@ def test_one_channel_always_stays():
     values = kernel.numpy()
     values[..., 3] = 1e-5
     kernel.assign(values)
-    cut = find_cut(network.model, THRESHOLD)
-    np.testing.assert_array_equal(cut.staying[2], [3])
-    after = shrink(network, cut).network
+    pruning = find_pruning(network.model, THRESHOLD)
+    np.testing.assert_array_equal(pruning.staying[2], [3])
+    after = shrink(network, pruning).network
     assert after.model.get_layer("d").filters == 1
     np.testing.assert_allclose(logits(after), logits(network), atol=1e-4)

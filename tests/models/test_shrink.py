@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from models.graph.macs import network_macs
 from models.pruning.channel_groups import ChannelOffset
-from models.pruning.shrink import find_cut, shrink
+from models.pruning.shrink import find_pruning, shrink
 from tests.helpers import tiny_network
 from tests.pruning_helpers import (
     THRESHOLD,
@@ -48,11 +48,11 @@ def test_zeroed_and_rebuilt_agree(float64, name, bn_mode, sets):
     network = random_network(name, bn_mode)
     staying = zero_a_third(network)
     assert len(staying) == sets
-    cut = find_cut(network.model, THRESHOLD)
-    assert not cut.paths and not cut.is_empty
-    for stay, expected in zip(cut.staying, staying):
+    pruning = find_pruning(network.model, THRESHOLD)
+    assert not pruning.paths and not pruning.is_empty
+    for stay, expected in zip(pruning.staying, staying):
         np.testing.assert_array_equal(stay, expected)
-    after = shrink(network, cut).network
+    after = shrink(network, pruning).network
     assert_same_function(network, after, 1e-11)
     assert names(after) == names(network)
     assert after.batch_statistics == network.batch_statistics == (bn_mode == "paper")
@@ -82,9 +82,9 @@ def test_zeroed_and_rebuilt_vision_transformer_agree():
 @pytest.mark.parametrize("make", [residual_network, small_vit, tiny_network])
 def test_with_nothing_dead_everything_stays(make):
     network = make()
-    cut = find_cut(network.model, THRESHOLD)
-    assert cut.is_empty
-    after = shrink(network, cut).network
+    pruning = find_pruning(network.model, THRESHOLD)
+    assert pruning.is_empty
+    after = shrink(network, pruning).network
     assert after.params == network.params and names(after) == names(network)
     for old, new in zip(network.model.weights, after.model.weights):
         np.testing.assert_array_equal(old.numpy(), new.numpy())
@@ -124,9 +124,9 @@ def test_a_rebuilt_network_can_be_pruned_again():
 def test_an_empty_path_leaves_an_offset(float64, name, bn_mode, dead, gone):
     network = random_network(name, bn_mode)
     kill(network, *dead)
-    cut = find_cut(network.model, THRESHOLD)
-    assert [path.addition.name for path in cut.paths] == list(dead.values())
-    after = shrink(network, cut).network
+    pruning = find_pruning(network.model, THRESHOLD)
+    assert [path.addition.name for path in pruning.paths] == list(dead.values())
+    after = shrink(network, pruning).network
     for addition in dead.values():
         assert isinstance(after.model.get_layer(addition), ChannelOffset)
     assert len(after.layers) == len(network.layers) - gone + len(dead)
@@ -159,9 +159,9 @@ def test_a_path_with_structure_stays():
     network = tiny_network("digits")
     randomise(network.model)
     kill(network, "block2_1_conv")
-    cut = find_cut(network.model, THRESHOLD)
-    assert not cut.paths
-    assert_same_function(network, shrink(network, cut).network, 1e-5)
+    pruning = find_pruning(network.model, THRESHOLD)
+    assert not pruning.paths
+    assert_same_function(network, shrink(network, pruning).network, 1e-5)
 
 
 def test_of_two_empty_paths_the_shortcut_stays():

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from main import main
-from memory_utils import estimate_memory, estimate_selection_memory
+from memory_utils import estimate_memory
 from models.frozen_mode import FrozenMode
 from selection.channels import channel_betti
 from selection.cut import channels_of, cut_at_budget, cut_at_rho, trained_of
+from selection.memory import estimate_selection_memory
 from selection.registry import TRAIN_TYPES
 from selection.request import MemoryBudget
 from selection.selection_mode import SelectionMode

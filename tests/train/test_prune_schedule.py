@@ -14,7 +14,7 @@ from memory_utils import PhaseMeter
 from models.graph.macs import network_macs
 from models.network import Network
 from models.pruning.channel_groups import channel_map
-from models.pruning.shrink import find_cut, shrink
+from models.pruning.shrink import find_pruning, shrink
 from models.weights import save_network
 from selection.ranking import make_selection
 from tests.helpers import random_pixels, tiny_network
@@ -331,9 +331,9 @@ def test_the_lasso_itself_empties_the_weakest_channels():
     batches = _batches(4, pixels=8, classes=3)
     for _ in range(100):
         trainer.train_epoch(batches, _ignore)
-    cut = find_cut(network.model, THRESHOLD)
-    assert not cut.is_empty
-    for one, stay in zip(channel_map(network.model).sets, cut.staying):
+    pruning = find_pruning(network.model, THRESHOLD)
+    assert not pruning.is_empty
+    for one, stay in zip(channel_map(network.model).sets, pruning.staying):
         assert set(range(one.channels)) - set(stay) <= set(weak)
-    after = shrink(network, cut).network
+    after = shrink(network, pruning).network
     assert_same_function(network, after, 1e-3)

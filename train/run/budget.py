@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Optional
 
 from common.errors import UserError
-from memory_utils import PhaseMeter, estimate_selection_memory
+from memory_utils import PhaseMeter
 from models.network import Network
 from selection.cut import trained_of
+from selection.memory import estimate_selection_memory
 from selection.registry import train_type_named
 from selection.request import MemoryBudget
 from selection.selection_mode import SelectionMode

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from memory_utils import MB, MemoryEstimate, estimate_memory
+from common.units import FLOAT_BYTES, MB
+from memory_utils import MemoryEstimate, estimate_memory
 from models.frozen_mode import FrozenMode
-from models.graph.liveness import FLOAT_BYTES
 from models.network import Network
 from models.trained import Trained
 from train.data.batches import EVALUATION_WAITING_BATCHES, WAITING_BATCHES

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
 from memory_utils import (
+    PhaseFigures,
     PhaseMeter,
-    estimate_selection_memory,
+    memory_report,
     paper_memory,
     paper_notes,
     paper_selection_memory,
+    phase_figures,
 )
 from models.network import Network
 from models.trained import Trained
+from selection.memory import estimate_selection_memory
 from selection.registry import train_type_named
 from selection.selection import Selection
 from train.config.run_config import RunConfig
@@ -165,22 +168,17 @@ def _accuracies(metrics: Sequence[dict]) -> _Accuracies:
 
 
 def _memory(config: RunConfig, measured: Measured) -> dict[str, dict[str, Optional[float]]]:
-    """Figure -> phase -> MB with two decimals; None for a phase that did not take place."""
-    columns = {
-        "selection": _selection_column(config, measured),
-        "training": _training_column(config, measured),
-        "evaluation": _evaluation_column(config, measured),
-    }
-    return {
-        figure: {phase: _rounded(column.get(figure)) for phase, column in columns.items()}
-        for figure in ("estimate", "paper", "measured_allocator", "measured_rss")
-    }
+    """MB of each phase by each account; see :class:`RunResult`."""
+    return memory_report(
+        {
+            "selection": _of_selection(config, measured),
+            "training": _of_training(config, measured),
+            "evaluation": _of_evaluation(config, measured),
+        }
+    )
 
 
-_Column = dict[str, Optional[float]]  # by figure, MB
-
-
-def _selection_column(config: RunConfig, measured: Measured) -> _Column:
+def _of_selection(config: RunConfig, measured: Measured) -> PhaseFigures:
     network, selection = measured.network, measured.selection
     cost, at_once = "none", 0
     if selection is not None:
@@ -188,34 +186,26 @@ def _selection_column(config: RunConfig, measured: Measured) -> _Column:
         if config.selection_file is None:
             cost = train_type_named(selection.train_type).cost
     estimate = estimate_selection_memory(network, config.batch_size, at_once, cost)
-    return {
-        "estimate": None if estimate is None else estimate.total,
-        "paper": paper_selection_memory(network, cost, config.batch_size),
-        **_measured_figures(measured.meters.selection),
-    }
+    return phase_figures(
+        None if estimate is None else estimate.total,
+        paper_selection_memory(network, cost, config.batch_size),
+        measured.meters.selection,
+    )
 
 
-def _training_column(config: RunConfig, measured: Measured) -> _Column:
+def _of_training(config: RunConfig, measured: Measured) -> PhaseFigures:
     network, trained = measured.network, measured.trained
-    return {
-        "estimate": training_memory(network, trained, config.batch_size, config.frozen),
-        "paper": paper_memory(network, [one.variable for one in trained], config.batch_size),
-        **_measured_figures(measured.meters.training),
-    }
+    return phase_figures(
+        training_memory(network, trained, config.batch_size, config.frozen),
+        paper_memory(network, [one.variable for one in trained], config.batch_size),
+        measured.meters.training,
+    )
 
 
-def _evaluation_column(config: RunConfig, measured: Measured) -> _Column:
+def _of_evaluation(config: RunConfig, measured: Measured) -> PhaseFigures:
     """Table 3 of the paper does not count it."""
     size = measured.eval_batch_size
     if size is None or _accuracies(measured.metrics).last is None:
-        return {}
+        return PhaseFigures()
     estimate = inference_memory(measured.network, size, config.frozen, measured.trained)
-    return {"estimate": estimate, **_measured_figures(measured.meters.evaluation)}
-
-
-def _measured_figures(meter: PhaseMeter) -> _Column:
-    return {"measured_allocator": meter.allocator_peak, "measured_rss": meter.rss_peak}
-
-
-def _rounded(megabytes: Optional[float]) -> Optional[float]:
-    return None if megabytes is None else round(megabytes, 2)
+    return phase_figures(estimate, None, measured.meters.evaluation)

@@ -17,7 +17,7 @@ from models.backbones.vit_layers import SelfAttention
 from models.graph.macs import network_macs
 from models.network import Network
 from models.pruning.channel_groups import ChannelSet, channel_map
-from models.pruning.shrink import find_cut, shrink
+from models.pruning.shrink import find_pruning, shrink
 from selection.ranking import make_selection
 from selection.selection import Selection
 from train.config.paper_constants import LASSO_RATIO
@@ -75,10 +75,10 @@ class PruneSchedule(TrainingSchedule):
         config = self.job.config
         if config.prune == "l1" or (epoch - 1) % config.interval:
             return stage
-        cut = find_cut(stage.network.model, ALIVE_THRESHOLD)
-        if cut.is_empty:
+        pruning = find_pruning(stage.network.model, ALIVE_THRESHOLD)
+        if pruning.is_empty:
             return stage
-        shrunk = shrink(stage.network, cut)
+        shrunk = shrink(stage.network, pruning)
         layers = shrunk.network.layers
         selection = make_selection(
             layers, [True] * len(layers), train_type=stage.selection.train_type
@@ -92,7 +92,7 @@ class PruneSchedule(TrainingSchedule):
             penalty=self._penalty(shrunk.network),
             frozen=self.job.config.frozen,
         )
-        del cut, shrunk
+        del pruning, shrunk
         gc.collect()
         return self._stage(trainer.network, selection, trainer)
 
