@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Optional
 
 from common.errors import UserError
@@ -22,12 +22,15 @@ class LayerPrefix:
         counts: by layer index, how many output channels are trained; no entry where all are.
         last: index of the one that the order's end fell on; None if none was taken.
         stopped_at: index of the layer that did not fit whole; None where nothing ended it.
+        figures: for :attr:`Selection.figures`: the budget and the estimate of what was taken, in
+            MB, where a budget was the limit.
     """
 
     layers: tuple[int, ...]
     counts: Mapping[int, int] = field(default_factory=dict)
     last: Optional[int] = None
     stopped_at: Optional[int] = None
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     def trained(self, layers: Sequence[Layer]) -> list[Trained]:
         """As many variables and channels as will be trained; which channels is not decided yet."""
@@ -158,7 +161,9 @@ def _cut_within_budget(
         by_channels=by_channels,
     )
     if prefix.layers:
-        return prefix
+        estimate = budget.needs(prefix.trained(layers))
+        figures = {"memory_budget_mb": budget.limit, "estimated_mb": estimate}
+        return replace(prefix, figures=figures)
     first, head = layers[order[0]], layers[-1]
     least = 1 if by_channels and channels_of(first) else None
     needs = budget.needs(trained_of(first, least))

@@ -63,19 +63,9 @@ def select_ranked(
         betti=betti,
         ties_at_cut=ties,
         samples=samples,
-        figures=budget_figures(request, prefix),
+        figures=dict(prefix.figures),
     )
     return selection, prefix
-
-
-def budget_figures(request: SelectionRequest, prefix: LayerPrefix) -> dict[str, float]:
-    """For :attr:`Selection.figures`: the budget and the estimate of what was taken, in MB."""
-    if request.budget is None:
-        return {}
-    return {
-        "memory_budget_mb": request.budget.limit,
-        "estimated_mb": request.budget.needs(prefix.trained(request.network.layers)),
-    }
 
 
 def make_selection(

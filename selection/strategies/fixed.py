@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from selection.cut import cut
-from selection.ranking import budget_figures, make_selection, select_ranked
+from selection.ranking import make_selection, select_ranked
 from selection.request import SelectionRequest
 from selection.selection import Selection
 
@@ -34,7 +34,7 @@ def last_layers(request: SelectionRequest, train_type: str) -> Selection:
         prefix.chosen(layers),
         train_type=train_type,
         rho=request.rho,
-        figures=budget_figures(request, prefix),
+        figures=dict(prefix.figures),
     )
 
 

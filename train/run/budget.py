@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Optional
 
 from common.errors import UserError
 from memory_utils import PhaseMeter
 from models.network import Network
+from models.trained import Trained
 from selection.cut import trained_of
 from selection.memory import estimate_selection_memory
 from selection.registry import train_type_named
 from selection.request import MemoryBudget
+from selection.selection import Selection
 from selection.selection_mode import SelectionMode
 from train.config.paper_constants import EVALUATION_BATCH_SIZE, selection_batch_size
 from train.config.run_config import RunConfig
@@ -103,6 +105,39 @@ def _least(
             network, evaluation, config.frozen, head
         )
     return {what: MARGIN * megabytes for what, megabytes in needs.items()}
+
+
+def memory_at_hand(config: RunConfig, network: Network, trained: Sequence[Trained]) -> float:
+    """MB that an evaluation may take: what training takes, or the budget, if that is more."""
+    training = training_memory(network, trained, config.batch_size, config.frozen)
+    if config.memory_budget is None:
+        return training
+    return max(training, config.memory_budget / MARGIN)
+
+
+def fits_mark(config: RunConfig, training_mb: float) -> str:
+    """Whether training that is estimated to take so much keeps the budget; empty without one."""
+    if config.memory_budget is None:
+        return ""
+    return "fits" if MARGIN * training_mb <= config.memory_budget else "does not fit"
+
+
+def bought_line(config: RunConfig, selection: Selection) -> str:
+    """What the budget has bought, beside the rho that would have; empty without one."""
+    if config.memory_budget is None:
+        return ""
+    bought, of = selection.num_selected, selection.num_layers
+    # The smallest of three decimals or so that selects as many.
+    rho = math.ceil(bought / of * 1000) / 1000
+    in_part = [
+        f"{row.name} with {len(row.channels)} channels"
+        for row in selection.selected
+        if row.channels is not None
+    ]
+    return (
+        f"--memory_budget {config.memory_budget:g} buys {bought} of {of} layers, as many as "
+        f"--rho {rho:g}" + (f" ({', '.join(in_part)})" if in_part else "")
+    )
 
 
 def budget_result(limit: Optional[float], meters: Mapping[str, PhaseMeter]) -> Optional[dict]:

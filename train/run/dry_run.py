@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Optional
 
-import numpy as np
 import tensorflow as tf
 
 from common.timing import median_seconds
@@ -21,7 +20,7 @@ from selection.elastic.profile import Profile, tensor_profile
 from selection.registry import train_type_named
 from selection.selection import Selection
 from train.config.run_config import RunConfig
-from train.run.budget import MARGIN
+from train.run.budget import bought_line, fits_mark
 from train.run.estimates import training_memory
 
 RHOS = (0.05, *(tenth / 10 for tenth in range(1, 11)))
@@ -167,41 +166,20 @@ def dry_run_text(config: RunConfig, rows: Sequence[DryRunRow], selection: Select
         f"{'paper, MB':>10}  {'step / full':>11}  {'step, s':>9}"
     ]
     for row in rows:
-        mark = ""
-        if row.rho is not None and config.memory_budget is not None:
-            within = MARGIN * getattr(row, config.frozen) <= config.memory_budget
-            mark = "  fits" if within else "  does not fit"
+        training = row.lean if config.frozen == FrozenMode.LEAN else row.stock
+        mark = "" if row.rho is None else fits_mark(config, training)
         lines.append(
             f"{'budget' if row.rho is None else f'{row.rho:g}':>6}  {row.layers:>6}  "
             f"{row.trained_share:>8.2%}  {row.lean:>10.2f}  {row.stock:>10.2f}  "
-            f"{row.paper:>10.2f}  {row.time_ratio:>11.2f}  {row.seconds:>9.3f}{mark}"
+            f"{row.paper:>10.2f}  {row.time_ratio:>11.2f}  {row.seconds:>9.3f}  {mark}".rstrip()
         )
     lines.append(
         f"(lean, stock: estimated peak of a training step at batch size {config.batch_size} with "
         f"--frozen so; paper: Table 3's accounting, batch 8.\n step: FLOPs counted, at the speed "
         f"of the forward pass as it was measured here just now)"
     )
-    if config.memory_budget is not None:
-        bought, of = selection.num_selected, selection.num_layers
-        lines.append(
-            f"--memory_budget {config.memory_budget:g} buys {bought} of {of} layers, as many as "
-            f"--rho {_rho_of(bought, of)}{_in_part(selection)}"
-        )
-    return "\n".join(lines)
-
-
-def _in_part(selection: Selection) -> str:
-    some = [
-        f"{row.name} with {len(row.channels)} channels"
-        for row in selection.selected
-        if row.channels is not None
-    ]
-    return f" ({', '.join(some)})" if some else ""
-
-
-def _rho_of(count: int, num_layers: int) -> str:
-    """The smallest rho of three decimals or so that selects ``count`` layers."""
-    return f"{np.ceil(count / num_layers * 1000) / 1000:g}"
+    bought = bought_line(config, selection)
+    return "\n".join([*lines, bought] if bought else lines)
 
 
 def dry_run_json(rows: Sequence[DryRunRow]) -> dict:

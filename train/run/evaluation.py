@@ -9,8 +9,8 @@ from models.network import Network
 from models.trained import Trained
 from train.config.paper_constants import EVALUATION_BATCH_SIZE
 from train.config.run_config import RunConfig
-from train.run.budget import MARGIN
-from train.run.estimates import inference_memory, training_memory
+from train.run.budget import memory_at_hand
+from train.run.estimates import inference_memory
 
 # Images at a time. On a CPU (benchmarks/evaluation_batch.py), 16 take the least time per image with
 # MobileNetV2, 64 a quarter more; ResNet50 gains 4% from 32, at twice the memory.
@@ -18,13 +18,10 @@ FASTEST = 16
 
 
 def settled_batch_size(config: RunConfig, network: Network, trained: Sequence[Trained]) -> int:
-    """``--eval_batch_size``; for ``auto`` what fits the memory of training ``trained``, or the
-    memory budget, if that is more."""
+    """``--eval_batch_size``; for ``auto`` what fits into the memory that training takes anyway."""
     if config.eval_batch_size is not None:
         return config.eval_batch_size
-    limit = training_memory(network, trained, config.batch_size, config.frozen)
-    if config.memory_budget is not None:
-        limit = max(limit, config.memory_budget / MARGIN)
+    limit = memory_at_hand(config, network, trained)
     return evaluation_batch_size(network, config.batch_size, limit, config.frozen, trained)
 
 
