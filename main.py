@@ -17,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
 
 from common.errors import RunError, UserError  # noqa: E402
-from train.config.run_config import parse_args  # noqa: E402
+from train.config.command_line import parse_args  # noqa: E402
 
 INTERRUPTED = 130  # the shell's status for a process ended by Ctrl-C
 

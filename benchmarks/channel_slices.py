@@ -27,7 +27,7 @@ from benchmarks.subjects import (
 from models.frozen_mode import FrozenMode
 from models.network import Network
 from models.trained import Trained
-from selection.channels import number_of_channels
+from selection.cut import number_of_channels
 from train.optimizer import apply_gradients
 from train.trainer import Trainer
 

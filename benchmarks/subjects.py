@@ -17,11 +17,12 @@ from models.network import Network, build_network
 from models.registry import BACKBONES
 from models.trained import Trained
 from selection.registry import train_type_named
+from train.config.resolve import resolve
 from train.config.run_config import RunConfig
 from train.data.datasets import DataBundle
 from train.data.image_store import ImageSet, MemoryImages
 from train.optimizer import Schedule
-from train.run.requests import selection_request
+from train.run.selecting import selection_request
 from train.trainer import Trainer
 
 BATCH_SIZE = 8
@@ -52,9 +53,15 @@ def new_batch(network: Network, size: int = BATCH_SIZE) -> tuple[tf.Tensor, tf.T
 def adabet_layers(name: str, rhos: list[float]) -> list[list[int]]:
     """The indices of the layers that AdaBet selects from noise, for each rho."""
     network = new_network(name)
-    config = RunConfig(
-        model_name=name, dataset_name="digits", batch_size=BATCH_SIZE, weights="none", rho=rhos[0]
-    ).resolved()
+    config = resolve(
+        RunConfig(
+            model_name=name,
+            dataset_name="digits",
+            batch_size=BATCH_SIZE,
+            weights="none",
+            rho=rhos[0],
+        )
+    )
     images = ImageSet(MemoryImages(noise(POOLED, config.input_size)), np.arange(POOLED))
     names = tuple(map(str, range(NUM_CLASSES)))
     data = DataBundle("noise", images, None, NUM_CLASSES, names, flip=False, rotation=0.0)

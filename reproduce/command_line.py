@@ -13,8 +13,8 @@ from common.errors import UserError
 from models.registry import BACKBONES
 from reproduce.registry import Item, Options
 from selection.registry import train_type_named
+from train.config.dataset_names import resolve_dataset_name
 from train.config.run_config import RunConfig
-from train.data.datasets import resolve_dataset_name
 
 _SWITCHES = frozenset(
     entry.name

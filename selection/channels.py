@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
-from typing import Optional
 
 import numpy as np
 
@@ -18,47 +16,34 @@ from selection.selection import Selection
 from selection.selection_mode import SelectionMode
 
 
-def number_of_channels(rho_ch: float, channels: int) -> int:
-    """``max(1, floor(rho_ch * C))``."""
-    return max(1, math.floor(round(rho_ch * channels, 9)))
-
-
 def select_channels(
     selection: Selection,
     network: Network,
     images: np.ndarray,
     mini_batch: int,
-    rho_ch: float,
-    counts: Optional[Mapping[int, int]] = None,
+    counts: Mapping[int, int],
     mode: SelectionMode = SelectionMode.FAST,
 ) -> Selection:
-    """The same layers, each with its top ``rho_ch`` of output channels by b1.
+    """The same layers, with the top ``counts`` of the output channels of each by b1.
 
     A channel's cloud is ``[samples, positions]``; |a| is the same for all channels of a layer, so
-    it does not matter. Ties go to the lower index. A layer without positions (the head on pooled
-    features) has clouds on a line, whose b1 is 0: it keeps all channels.
+    it does not matter. Ties go to the lower index.
 
     Args:
         images: the pooled samples, raw pixels ``[samples, size, size, 3]``.
         mini_batch, mode: see :func:`selection.betti.pooling.pooled`.
-        counts: by layer index, how many channels to keep in place of ``rho_ch``'s share.
+        counts: by layer index, how many channels to keep; layers without an entry keep all.
     """
-    counts = counts or {}
-    layers = [network.layers[row.index] for row in selection.selected]
-    spatial = [
-        layer
-        for layer in layers
-        if layer.activation.shape.rank > 2 and (rho_ch < 1 or layer.index in counts)
-    ]
-    if not spatial:
+    if not counts:
         return selection
-    chosen = {}
-    by_layer = channel_betti(network, spatial, images, mini_batch, mode)
-    for layer, betti in zip(spatial, by_layer):
-        count = counts.get(layer.index) or number_of_channels(rho_ch, len(betti))
-        if count < len(betti):
-            best = [channel for channel, rank in enumerate(ranks(betti)) if rank <= count]
-            chosen[layer.index] = tuple(best)
+    layers = [network.layers[row.index] for row in selection.selected if row.index in counts]
+    by_layer = channel_betti(network, layers, images, mini_batch, mode)
+    chosen = {
+        layer.index: tuple(
+            channel for channel, rank in enumerate(ranks(betti)) if rank <= counts[layer.index]
+        )
+        for layer, betti in zip(layers, by_layer)
+    }
     rows = tuple(
         dataclasses.replace(row, channels=chosen.get(row.index)) for row in selection.layers
     )

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Optional, Union
 
 import numpy as np
 
 from models.layers import Layer
+from selection.cut import LayerPrefix, cut
+from selection.request import SelectionRequest
 from selection.selection import LayerChoice, Selection
-
-
-def number_selected(rho: float, num_layers: int) -> int:
-    """``max(1, floor(rho * L))``; 0 for rho = 0, which trains nothing (paper section 4.2.3)."""
-    if rho == 0:
-        return 0
-    # 0.29 * 100 is 28.999999999999996 in binary: floor must not lose a layer to that.
-    return max(1, math.floor(round(rho * num_layers, 9)))
 
 
 def ranks(scores: Sequence[float]) -> list[int]:
@@ -28,44 +21,51 @@ def ranks(scores: Sequence[float]) -> list[int]:
     return result.tolist()
 
 
-def select_top(
-    layers: Sequence[Layer],
+def order_of(scores: Sequence[float]) -> list[int]:
+    """Layer indices, the highest score first; of equal scores the earlier layer."""
+    return np.argsort(ranks(scores)).tolist()
+
+
+def select_ranked(
+    request: SelectionRequest,
     scores: Sequence[float],
-    rho: float,
     *,
     train_type: str,
-    always_head: bool = False,
     betti: Optional[Sequence[int]] = None,
     samples: int = 0,
-) -> Selection:
-    """The top ``number_selected(rho, L)`` layers by score, and the head if ``always_head``.
+) -> tuple[Selection, LayerPrefix]:
+    """Layers by score: the top rho, or while the request's memory budget lasts.
 
     Args:
         scores: one finite number per layer, higher is selected first.
-        betti: b1 per layer where the score comes from it.
+        betti: b1 per layer where the score comes from it; then a budget may take a last layer
+            in part.
+
+    Returns:
+        The selection, all channels of its layers; and what it was made of, with how many
+        channels of each layer rho_ch or the budget leaves.
 
     Raises:
         ValueError: a score is not finite.
+        UserError: the budget does not even allow the first layer.
     """
     if not np.isfinite(scores).all():
         raise ValueError("every layer needs a finite score")
-    wanted = number_selected(rho, len(layers))
-    rank = ranks(scores)
-    chosen = [position <= wanted for position in rank]
-    ties = 0
-    if wanted:
-        ties = int(np.sum(np.asarray(scores) == scores[rank.index(wanted)]))
-        chosen[-1] = chosen[-1] or always_head
-    return make_selection(
+    layers = request.network.layers
+    prefix = cut(request, order_of(scores), by_channels=betti is not None)
+    ties = 0 if prefix.last is None else int(np.sum(np.asarray(scores) == scores[prefix.last]))
+    selection = make_selection(
         layers,
-        chosen,
+        prefix.chosen(layers),
         train_type=train_type,
-        rho=rho,
+        rho=request.rho,
         scores=scores,
         betti=betti,
         ties_at_cut=ties,
         samples=samples,
+        figures=dict(prefix.figures),
     )
+    return selection, prefix
 
 
 def make_selection(

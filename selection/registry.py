@@ -1,11 +1,13 @@
-"""The train types by name. A new one is a function in one file of this folder and one entry here.
+"""The train types by name. A new one is a function in ``strategies/`` and one entry here.
 
 Importing this module does not import TensorFlow: ``main.py`` needs the names for its flags.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,8 @@ class TrainType:
     """One entry.
 
     Attributes:
-        function: ``module:function`` in this package; called with a :class:`SelectionRequest`
+        function: ``module:function`` in this package, or a class whose instances keep something
+            between selections; called with a :class:`SelectionRequest`, the name as ``train_type``
             and keyword ``options``, it returns a :class:`Selection`.
         cost: what selecting takes: ``none`` (a fixed rule), ``forward`` passes, or a backward
             pass through the whole network for ``activation_gradients`` or ``variable_gradients``.
@@ -29,7 +32,7 @@ class TrainType:
         order: how layers are taken one after another until rho, or a memory budget, ends it: by
             ``score``, from the ``last`` one back, or empty for those that choose otherwise.
         by_betti: whether it ranks by Betti numbers (and so can rank channels, ``--rho_ch``).
-        plan: ``once``, or ``elastic`` and ``prune``, which change during training.
+        schedule: ``once``, or ``elastic`` and ``prune``, which change during training.
     """
 
     name: str
@@ -39,15 +42,23 @@ class TrainType:
     uses_rho: bool = True
     order: str = ""
     by_betti: bool = False
-    plan: str = "once"
+    schedule: str = "once"
     aliases: tuple[str, ...] = ()
     options: tuple[tuple[str, Any], ...] = ()
 
+    def strategy(self) -> Callable[[SelectionRequest], Selection]:
+        """What chooses the layers; imports TensorFlow.
+
+        To be kept as long as the run: it may keep something from one selection to the next.
+        """
+        module, name = self.function.split(":")
+        found = getattr(importlib.import_module(f"selection.{module}"), name)
+        chooses = found() if isinstance(found, type) else found
+        return functools.partial(chooses, train_type=self.name, **dict(self.options))
+
     def select(self, request: SelectionRequest) -> Selection:
-        """Choose the layers; imports TensorFlow."""
-        module, function = self.function.split(":")
-        strategy = getattr(importlib.import_module(f"selection.{module}"), function)
-        return strategy(request, train_type=self.name, **dict(self.options))
+        """One selection; imports TensorFlow."""
+        return self.strategy()(request)
 
 
 TRAIN_TYPES = {
@@ -127,17 +138,17 @@ TRAIN_TYPES = {
         ),
         TrainType(
             name="elastic_training",
-            function="elastic.selector:select",
+            function="elastic.selector:ElasticStrategy",
             summary="ElasticTrainer: tensors by knapsack, anew every --interval epochs",
             cost="variable_gradients",
-            plan="elastic",
+            schedule="elastic",
         ),
         TrainType(
             name="prune_training",
             function="strategies.fixed:everything",
             summary="PruneTrain: every layer, pruned every --interval epochs",
             uses_rho=False,
-            plan="prune",
+            schedule="prune",
             aliases=("prunetrain",),
         ),
     )

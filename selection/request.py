@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Optional
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Optional
 
 import numpy as np
 
 from models.network import Network
 from models.trained import Trained
+from selection.selection_mode import SelectionMode
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +45,11 @@ class SelectionRequest:
         labelled_images: ``count`` -> such images and their labels, int64 ``[count]``.
         seed: for train types that draw at random.
         learning_rate, weight_decay: of the training to come.
-        settings: the flags that concern one train type only, by name (``fisher``...).
+        rho_ch: share of the output channels to train of each layer, in (0, 1]; Betti numbers only.
+        aggregation: ``pool``, Betti numbers of one pooled cloud, or ``sum`` over mini-batches.
+        selection_mode: how the pooled images go through the network.
+        fisher: ``mean`` or ``tinytrain``; see ``strategies/fisher.py``.
+        profile, profile_file: of tensor times; see ``elastic/profile.py``.
         budget: takes the place of ``rho``, for train types with an ``order``.
     """
 
@@ -58,5 +63,10 @@ class SelectionRequest:
     seed: int = 0
     learning_rate: float = 1e-3
     weight_decay: float = 5e-4
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    rho_ch: float = 1.0
+    aggregation: str = "pool"
+    selection_mode: SelectionMode = SelectionMode.FAST
+    fisher: str = "mean"
+    profile: str = "flops"
+    profile_file: Optional[str] = None
     budget: Optional[MemoryBudget] = None

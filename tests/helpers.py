@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +12,6 @@ from models.network import Network, build_network
 from models.registry import BACKBONES
 from models.trained import Trained
 from selection.request import SelectionRequest
-from selection.selection_mode import SelectionMode
 
 
 def tiny_network(weights: str = "none", **options) -> Network:
@@ -46,25 +46,15 @@ def assert_refused(flags: list[str], message: str, output: Path, capsys) -> None
 
 
 def selection_request(network: Network, images, labels=None, **changes) -> SelectionRequest:
-    """A request that sees ``images``; ``changes`` replace its fields, ``settings`` some of them."""
-    settings = {
-        "rho_ch": 1.0,
-        "aggregation": "pool",
-        "selection_mode": SelectionMode.FAST,
-        "fisher": "mean",
-    }
-    settings.update(changes.pop("settings", {}))
+    """A request that sees ``images``; ``changes`` replace its fields."""
     labels = np.arange(len(images)) % 5 if labels is None else labels
-    return SelectionRequest(
-        **{
-            "network": network,
-            "rho": 0.3,
-            "always_head": False,
-            "batch_size": 8,
-            "num_batches": 5,
-            "sample_images": lambda count: images[:count],
-            "labelled_images": lambda count: (images[:count], labels[:count]),
-            "settings": settings,
-            **changes,
-        }
-    )
+    fields: dict[str, Any] = {
+        "network": network,
+        "rho": 0.3,
+        "always_head": False,
+        "batch_size": 8,
+        "num_batches": 5,
+        "sample_images": lambda count: images[:count],
+        "labelled_images": lambda count: (images[:count], labels[:count]),
+    }
+    return SelectionRequest(**{**fields, **changes})

@@ -45,7 +45,7 @@ def _rho_specs(options: Options) -> list[RunSpec]:
 
 def at_rho(selection: Mapping, rho: float) -> list[bool]:
     """Per layer, whether the ranking in a parsed ``selection.json`` selects it at ``rho``."""
-    from selection.ranking import number_selected
+    from selection.cut import number_selected
 
     count = number_selected(rho, len(selection["layers"]))
     return [row["rank"] <= count for row in selection["layers"]]
@@ -53,7 +53,7 @@ def at_rho(selection: Mapping, rho: float) -> list[bool]:
 
 def _smallest(selection: Mapping, rho: float) -> float:
     """The share of the layers selected at ``rho`` that are among as many smallest ones."""
-    from selection.ranking import number_selected
+    from selection.cut import number_selected
 
     count = number_selected(rho, len(selection["layers"]))
     chosen = [row for row in selection["layers"] if row["rank"] <= count]

@@ -25,9 +25,9 @@ def cluster_counts(argv: Sequence[str], draw: int) -> list[int]:
     from models.network import build_network
     from models.registry import BACKBONES
     from selection.betti.pooling import layer_distances
-    from train.config.run_config import parse_args
-    from train.run.requests import selection_request
-    from train.run.story import load_data
+    from train.config.command_line import parse_args
+    from train.run.prepare import load_data
+    from train.run.selecting import selection_request
 
     config = parse_args(argv)
     data = load_data(config)

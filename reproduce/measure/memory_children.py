@@ -21,8 +21,8 @@ from models.frozen_mode import FrozenMode
 from models.network import Network, build_network
 from models.registry import BACKBONES
 from models.trained import Trained
+from selection.cut import number_selected
 from selection.memory import estimate_selection_memory
-from selection.ranking import number_selected
 from selection.registry import TRAIN_TYPES
 from selection.selection_mode import SelectionMode
 from train.config.paper_constants import POOLED_SAMPLES, RHO

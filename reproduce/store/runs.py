@@ -12,7 +12,8 @@ from typing import Any, Optional
 
 from common.errors import UserError
 from common.files import read_json
-from train.config.run_config import RunConfig, parse_args
+from train.config.command_line import parse_args
+from train.config.run_config import RunConfig
 
 # Raise it when a change of the code changes what a run of the same settings comes to.
 RESULTS_VERSION = 1
@@ -75,7 +76,7 @@ class RunSpec:
     def configuration(self) -> dict:
         """What the key is the hash of: everything that decides what comes out of the run.
 
-        That is every setting of ``RunConfig.resolved()`` (aliases and the paper's defaults filled
+        That is every setting of ``RunConfig`` (aliases and the paper's defaults filled
         in), however it was written on the command line, except where things lie (``output_dir``,
         ``run_name``, ``data_dir``, ``cache_dir``, ``download``) and what is only printed
         (``memory_accounting``). In place of a file (``weights``, ``selection_file``) stands the

@@ -22,21 +22,18 @@ from selection.ranking import make_selection
 from selection.request import SelectionRequest
 from selection.selection import Selection
 
-_CACHE_KEY = "elastic"
 
+class ElasticStrategy:
+    """Keeps its :class:`ElasticSelector` from one selection of a network to the next."""
 
-def select(request: SelectionRequest, train_type: str) -> Selection:
-    """One selection; see :meth:`ElasticSelector.select`.
+    def __init__(self) -> None:
+        self._selector: Optional[ElasticSelector] = None
 
-    ``request.settings["cache"]``, a dictionary that lives as long as the run, keeps the
-    :class:`ElasticSelector` for the next one; without it everything is made anew.
-    """
-    cache = request.settings.get("cache")
-    if cache is None:
-        return ElasticSelector(request.network).select(request, train_type)
-    if _CACHE_KEY not in cache or cache[_CACHE_KEY].network is not request.network:
-        cache[_CACHE_KEY] = ElasticSelector(request.network)
-    return cache[_CACHE_KEY].select(request, train_type)
+    def __call__(self, request: SelectionRequest, train_type: str) -> Selection:
+        """One selection; see :meth:`ElasticSelector.select`."""
+        if self._selector is None or self._selector.network is not request.network:
+            self._selector = ElasticSelector(request.network)
+        return self._selector.select(request, train_type)
 
 
 class ElasticSelector:
@@ -50,18 +47,17 @@ class ElasticSelector:
         self.network = network
         self._variables = [v for layer in network.layers for v in layer.variables]
         self._gradients = _gradient_function(network, self._variables)
-        self._profiles: dict[tuple[str, int, Optional[str]], Profile] = {}
+        self._profiles: dict[tuple[int, str, Optional[str]], Profile] = {}
 
     def profile(self, request: SelectionRequest) -> Profile:
-        """The timing profile by the settings ``profile`` (``flops``) and ``profile_file``.
+        """The timing profile that ``request.profile`` and ``request.profile_file`` ask for.
 
         Raises:
             UserError: the file is not a profile, or cannot be read or written.
         """
-        mode = request.settings.get("profile", "flops")
-        key = (mode, request.batch_size, request.settings.get("profile_file"))
+        key = (request.batch_size, request.profile, request.profile_file)
         if key not in self._profiles:
-            self._profiles[key] = tensor_profile(self.network, request.batch_size, mode, key[2])
+            self._profiles[key] = tensor_profile(self.network, *key)
         return self._profiles[key]
 
     def select(self, request: SelectionRequest, train_type: str) -> Selection:

@@ -12,7 +12,7 @@ from selection.betti.gram_pass import GramPass
 from selection.betti.homology import betti_1
 from selection.betti.pooling import images_per_pass, number_of_passes, pooled
 from selection.channels import select_channels
-from selection.cut import select_ranked
+from selection.ranking import select_ranked
 from selection.request import SelectionRequest
 from selection.selection import Selection
 
@@ -39,19 +39,12 @@ def select(request: SelectionRequest, train_type: str, normalise_by: str) -> Sel
     images = request.sample_images(samples)
     betti, cost = layer_betti(request, images)
     scores = [b1 / _DIVISORS[normalise_by](layer) for b1, layer in zip(betti, layers)]
-    selection, counts = select_ranked(
+    selection, prefix = select_ranked(
         request, scores, train_type=train_type, betti=betti, samples=samples
     )
     selection = replace(selection, figures={**selection.figures, **cost})
-    settings = request.settings
     selection = select_channels(
-        selection,
-        network,
-        images,
-        request.batch_size,
-        settings["rho_ch"],
-        counts,
-        settings["selection_mode"],
+        selection, network, images, request.batch_size, prefix.counts, request.selection_mode
     )
     return selection.timed(time.perf_counter() - started)
 
@@ -63,8 +56,8 @@ def layer_betti(request: SelectionRequest, images: np.ndarray) -> tuple[list[int
     so that every selection mode takes them one by one.
     """
     network, size = request.network, request.batch_size
-    if request.settings["aggregation"] == "pool":
-        mode = request.settings["selection_mode"]
+    if request.aggregation == "pool":
+        mode = request.selection_mode
         betti = pooled(network, network.layers, images, size, betti_1, mode=mode)
         return betti, {
             "forward_passes": number_of_passes(network, len(images), size, mode),

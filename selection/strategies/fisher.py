@@ -15,7 +15,7 @@ import tensorflow as tf
 from models.graph.macs import layer_macs
 from models.layers import Layer
 from models.network import Network
-from selection.cut import select_ranked
+from selection.ranking import select_ranked
 from selection.request import SelectionRequest
 from selection.selection import Selection
 
@@ -24,7 +24,7 @@ def select(request: SelectionRequest, train_type: str) -> Selection:
     """The top rho of the layers by Fisher information on the first labelled batch."""
     started = time.perf_counter()
     images, labels = request.labelled_images(request.batch_size)
-    scores = fisher_scores(request.network, images, labels, request.settings["fisher"])
+    scores = fisher_scores(request.network, images, labels, request.fisher)
     selection, _ = select_ranked(request, scores, train_type=train_type, samples=request.batch_size)
     return selection.timed(time.perf_counter() - started)
 

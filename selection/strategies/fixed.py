@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from selection.cut import budget_figures, select_ranked, within_budget
-from selection.ranking import make_selection, number_selected
+from selection.cut import cut
+from selection.ranking import make_selection, select_ranked
 from selection.request import SelectionRequest
 from selection.selection import Selection
 
@@ -18,7 +18,8 @@ def everything(request: SelectionRequest, train_type: str) -> Selection:
 
 def head_only(request: SelectionRequest, train_type: str) -> Selection:
     """Traditional transfer learning: the classifier head alone."""
-    return _last(request, 1, train_type)
+    layers, head = request.network.layers, request.network.head
+    return make_selection(layers, [layer is head for layer in layers], train_type=train_type)
 
 
 def last_layers(request: SelectionRequest, train_type: str) -> Selection:
@@ -27,22 +28,14 @@ def last_layers(request: SelectionRequest, train_type: str) -> Selection:
     With a memory budget, as many as fit.
     """
     layers = request.network.layers
-    if request.budget is not None:
-        cut = within_budget(request, range(len(layers) - 1, -1, -1))
-        return make_selection(
-            layers,
-            cut.chosen(layers),
-            train_type=train_type,
-            figures=budget_figures(request, cut),
-        )
-    count = number_selected(request.rho, len(layers))
-    return _last(request, count, train_type, rho=request.rho)
-
-
-def _last(request: SelectionRequest, count: int, train_type: str, rho=None) -> Selection:
-    layers = request.network.layers
-    chosen = [layer.index >= len(layers) - count for layer in layers]
-    return make_selection(layers, chosen, train_type=train_type, rho=rho)
+    prefix = cut(request, range(len(layers) - 1, -1, -1))
+    return make_selection(
+        layers,
+        prefix.chosen(layers),
+        train_type=train_type,
+        rho=request.rho,
+        figures=dict(prefix.figures),
+    )
 
 
 def norms_and_biases(request: SelectionRequest, train_type: str) -> Selection:

@@ -14,7 +14,7 @@ from models.network import Network
 from models.registry import BACKBONES
 from selection.elastic.knapsack import choose_tensors
 from selection.elastic.profile import tensor_profile
-from selection.elastic.selector import ElasticSelector, select
+from selection.elastic.selector import ElasticSelector, ElasticStrategy
 from selection.request import SelectionRequest
 from tests.helpers import random_pixels, snapshot, tiny_network
 
@@ -34,8 +34,12 @@ def _request(network, rho=0.533, always_head=False, rate=1e-3, decay=5e-4, **set
         labelled_images=lambda count: (images[:count], labels[:count]),
         learning_rate=rate,
         weight_decay=decay,
-        settings=settings,
+        **settings,
     )
+
+
+def _select(request, train_type):
+    return ElasticStrategy()(request, train_type)
 
 
 # The importance.
@@ -83,7 +87,7 @@ def test_importance_by_hand_on_two_layers():
 def test_weights_are_restored_bit_for_bit():
     network = tiny_network("digits")
     before = snapshot(network)
-    selection = select(_request(network, rate=0.01), NAME)
+    selection = _select(_request(network, rate=0.01), NAME)
     for weight, old in zip(snapshot(network), before):
         np.testing.assert_array_equal(weight, old)
     assert selection.num_selected
@@ -112,7 +116,7 @@ def test_weights_are_restored_after_an_interruption():
 def test_importance_that_is_not_finite_names_the_layer():
     network = tiny_network()
     with pytest.raises(RunError, match="layer 0 .stem_conv. is not finite"):
-        select(_request(network, rate=1e30), NAME)
+        _select(_request(network, rate=1e30), NAME)
 
 
 # The selection.
@@ -136,7 +140,7 @@ def _step_share(profile, chosen) -> float:
 @pytest.mark.parametrize("rho", [0.4, 0.533, 0.8])
 def test_step_on_the_choice_fits_rho(rho):
     network = tiny_network("digits")
-    selection = select(_request(network, rho), NAME)
+    selection = _select(_request(network, rho), NAME)
     profile = tensor_profile(network, 8)
     share = _step_share(profile, _chosen(selection))
     assert rho - 0.2 < share <= rho + 1e-9
@@ -170,7 +174,7 @@ def test_rho_1_selects_every_tensor_of_positive_importance():
 def test_rho_without_backward_time_names_one_that_works(rho):
     network = tiny_network("digits")
     with pytest.raises(UserError, match="no time for a backward pass") as caught:
-        select(_request(network, rho), NAME)
+        _select(_request(network, rho), NAME)
     assert "\n" not in str(caught.value)
     found = re.search(r"at least (0\.\d+)", str(caught.value))
     assert found is not None
@@ -179,14 +183,14 @@ def test_rho_without_backward_time_names_one_that_works(rho):
     profile = tensor_profile(network, 8)
     ones = np.ones(len(profile.tensors))
     assert choose_tensors(ones, profile.t_dw, profile.t_dy, profile.time_budget(smallest))
-    select(_request(network, smallest), NAME)
+    _select(_request(network, smallest), NAME)
     with pytest.raises(UserError):
-        select(_request(network, smallest - 2e-4), NAME)
+        _select(_request(network, smallest - 2e-4), NAME)
 
 
 def test_always_head_adds_the_head():
     network = tiny_network("digits")
-    plain, added = (select(_request(network, 0.4, always), NAME) for always in (False, True))
+    plain, added = (_select(_request(network, 0.4, always), NAME) for always in (False, True))
     head = {(network.head.index, position) for position in range(2)}
     assert _chosen(added) == _chosen(plain) | head
     profile = tensor_profile(network, 8)

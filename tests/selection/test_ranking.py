@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from common.errors import UserError
-from selection.ranking import number_selected, ranks, select_top
+from selection.cut import number_selected
+from selection.ranking import ranks, select_ranked
+from selection.request import SelectionRequest
 from selection.selection import load_selection
 
 
@@ -27,6 +30,20 @@ class FakeLayer:
 
 def _layers(sizes):
     return [FakeLayer(index, size) for index, size in enumerate(sizes)]
+
+
+def select_top(layers, scores, rho, *, always_head=False, **options):
+    """The selection of a request at ``rho``."""
+    request = SelectionRequest(
+        network=SimpleNamespace(layers=layers),
+        rho=rho,
+        always_head=always_head,
+        batch_size=8,
+        num_batches=1,
+        sample_images=None,
+        labelled_images=None,
+    )
+    return select_ranked(request, scores, **options)[0]
 
 
 @pytest.mark.parametrize("num_layers", [1, 3, 14, 65, 100, 105, 107])

@@ -94,8 +94,14 @@ def test_both_modes_select_the_same_layers_and_channels(aggregation):
     network, images = tiny_network("digits"), random_pixels(24, seed=3)
     found = {}
     for mode in SelectionMode:
-        settings = {"selection_mode": mode, "aggregation": aggregation, "rho_ch": 0.25}
-        request = selection_request(network, images, settings=settings, num_batches=3)
+        request = selection_request(
+            network,
+            images,
+            num_batches=3,
+            selection_mode=mode,
+            aggregation=aggregation,
+            rho_ch=0.25,
+        )
         found[mode] = train_type_named("no_norm_betti_train").select(request)
     fast, pairs = found[SelectionMode.FAST], found[SelectionMode.PAIRS]
     assert fast.layers == pairs.layers

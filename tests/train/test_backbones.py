@@ -15,7 +15,7 @@ from selection.memory import estimate_selection_memory
 from selection.registry import TRAIN_TYPES
 from tests.helpers import random_pixels, selection_request, snapshot
 from train.optimizer import Schedule
-from train.run.budget import training_memory
+from train.run.estimates import training_memory
 from train.schedule.prune import group_lasso, pruning_note
 from train.trainer import Trainer
 
@@ -35,7 +35,8 @@ def test_every_train_type(name):
         always_head=True,
         batch_size=4,
         num_batches=2,
-        settings={"rho_ch": 0.5, "fisher": "tinytrain"},
+        rho_ch=0.5,
+        fisher="tinytrain",
         learning_rate=1e-6,  # random weights: anything larger may not be finite
     )
     before = snapshot(network)
@@ -65,7 +66,7 @@ def test_a_step_on_half_of_the_channels(name):
         batch_size=4,
         num_batches=2,
         labelled_images=lambda _: pytest.fail("labels were asked for"),
-        settings={"rho_ch": 0.5},
+        rho_ch=0.5,
     )
     selection = TRAIN_TYPES["act_norm_betti_train"].select(request)
     trained = selection.trained(network.layers)

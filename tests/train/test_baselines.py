@@ -18,7 +18,8 @@ from models.registry import BACKBONES
 from models.weights import load_h5
 from selection.betti.homology import betti_1
 from selection.betti.pooling import layer_distances
-from selection.channels import channel_betti, number_of_channels, select_channels
+from selection.channels import channel_betti, select_channels
+from selection.cut import cut_at_rho, number_of_channels
 from selection.ranking import ranks
 from selection.registry import TRAIN_TYPES, train_type_named
 from selection.strategies.fisher import fisher_scores
@@ -105,8 +106,7 @@ def test_normalisations():
 
 def test_sum_over_mini_batches():
     network, images = tiny_network("digits"), random_pixels(32)
-    settings = {"aggregation": "sum"}
-    request = selection_request(network, images, settings=settings, num_batches=4)
+    request = selection_request(network, images, aggregation="sum", num_batches=4)
     selection = train_type_named("act_norm_betti_train").select(request)
     total = np.zeros(len(network.layers), int)
     for start in range(0, 32, 8):
@@ -172,7 +172,8 @@ def test_channel_betti_is_that_of_the_channels_cloud():
 def test_channels_are_the_top_ones_of_each_selected_layer(rho_ch):
     network, images = tiny_network("digits"), random_pixels(24)
     selection = TRAIN_TYPES["full_training"].select(selection_request(network, images))
-    chosen = select_channels(selection, network, images, 8, rho_ch)
+    prefix = cut_at_rho(network.layers, range(len(network.layers)), 1.0, rho_ch=rho_ch)
+    chosen = select_channels(selection, network, images, 8, prefix.counts)
     assert chosen.layers[-1].channels is None  # clouds of the head lie on a line
     if rho_ch == 1.0:
         assert chosen == selection

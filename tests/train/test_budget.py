@@ -12,14 +12,15 @@ from main import main
 from memory_utils import estimate_memory
 from models.frozen_mode import FrozenMode
 from selection.channels import channel_betti
-from selection.cut import channels_of, cut_at_budget, cut_at_rho, parts_of
+from selection.cut import channels_of, cut_at_budget, cut_at_rho, trained_of
 from selection.memory import estimate_selection_memory
 from selection.registry import TRAIN_TYPES
 from selection.request import MemoryBudget
 from selection.selection_mode import SelectionMode
 from tests.helpers import assert_refused, random_pixels, selection_request, tiny_network, whole
-from train.run.budget import MARGIN, training_memory
+from train.run.budget import MARGIN
 from train.run.dry_run import RHOS, StepTimes
+from train.run.estimates import training_memory
 
 BATCH = 8
 DIGITS = ["--model_name", "digitnet", "--dataset_name", "digits"]
@@ -93,13 +94,13 @@ def test_what_is_selected_fits_and_one_more_would_not(train_type, always_head):
     if partial is None:
         following = network.layers[prefix[len(chosen)]]
         can_split = entry.by_betti and channels_of(following)
-        extra = parts_of(following, 1 if can_split else None)
+        extra = trained_of(following, 1 if can_split else None)
         assert _estimate(network, [*trained, *extra]) > 3.0
         return
     assert partial.index == prefix[len(chosen) - 1] and entry.by_betti
     layer = network.layers[partial.index]
     others = [part for part in trained if part.layer is not layer]
-    assert _estimate(network, [*others, *parts_of(layer, len(partial.channels) + 1)]) > 3.0
+    assert _estimate(network, [*others, *trained_of(layer, len(partial.channels) + 1)]) > 3.0
     (betti,) = channel_betti(network, [layer], images, 8)
     frozen = set(range(len(betti))) - set(partial.channels)
     assert min(betti[c] for c in partial.channels) >= max(betti[c] for c in frozen)
@@ -119,12 +120,11 @@ def test_a_cut_at_rho_is_what_is_selected_at_rho():
     network, images = tiny_network("digits"), random_pixels(40)
     entry = TRAIN_TYPES["act_norm_betti_train"]
     for rho in (0.1, 0.4, 1.0):
-        settings = {"rho_ch": 0.5}
-        request = selection_request(network, images, rho=rho, always_head=True, settings=settings)
+        request = selection_request(network, images, rho=rho, always_head=True, rho_ch=0.5)
         selection = entry.select(request)
         order = [row.index for row in sorted(selection.layers, key=lambda row: row.rank)]
         cut = cut_at_rho(network.layers, order, rho, always_head=True, rho_ch=0.5)
-        parts = cut.parts(network.layers)
+        parts = cut.trained(network.layers)
         assert _estimate(network, parts) == _estimate(network, selection.trained(network.layers))
 
 
@@ -158,7 +158,7 @@ def test_a_budget_without_room_for_the_first_layer_is_refused(tmp_path, capsys):
     flags = [*DIGITS, "--train_type", "random_k_training", "--seed", str(seed)]
     network = tiny_network()
     head, first = (
-        training_memory(network, parts_of(layer), 8, FrozenMode.LEAN)
+        training_memory(network, trained_of(layer), 8, FrozenMode.LEAN)
         for layer in (network.head, network.layers[0])
     )
     between = str(MARGIN * (head + first) / 2)
@@ -296,11 +296,11 @@ def test_predicted_step_times_follow_what_is_trained():
     network = tiny_network()
     times = StepTimes(network, BATCH)
     everything = whole(network, [v for layer in network.layers for v in layer.variables])
-    nothing, head = times.seconds([]), times.seconds(parts_of(network.head))
+    nothing, head = times.seconds([]), times.seconds(trained_of(network.head))
     assert times.ratio(everything) == pytest.approx(1)
     assert nothing == pytest.approx(times.forward_seconds) and nothing < head
     conv = network.layers[-3]
-    sliced = [times.ratio(parts_of(conv, count)) for count in (1, 4, 8, None)]
+    sliced = [times.ratio(trained_of(conv, count)) for count in (1, 4, 8, None)]
     assert sliced == sorted(sliced) and len(set(sliced)) == 4
-    first = times.ratio(parts_of(network.layers[0]))
-    assert times.ratio(parts_of(network.head)) < first < 1
+    first = times.ratio(trained_of(network.layers[0]))
+    assert times.ratio(trained_of(network.head)) < first < 1

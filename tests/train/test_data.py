@@ -19,7 +19,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from common.errors import UserError
-from train.data.datasets import load_dataset, load_digit_subset, resolve_dataset_name
+from train.config.dataset_names import resolve_dataset_name
+from train.data.datasets import load_dataset, load_digit_subset
 from train.data.image_store import FileImages, cached_images
 from train.data.tfds_source import find_builder
 
@@ -97,7 +98,8 @@ def sorted_rows(images):
 
 def test_names_resolve_without_tensorflow():
     code = (
-        "import sys; from train.data.datasets import DATASET_ALIASES, resolve_dataset_name as r;"
+        "import sys;"
+        "from train.config.dataset_names import DATASET_ALIASES, resolve_dataset_name as r;"
         "assert r('cub200') == DATASET_ALIASES['cub200'] == 'caltech_birds2011';"
         "assert not {'tensorflow', 'tensorflow_datasets', 'sklearn'} & set(sys.modules)"
     )

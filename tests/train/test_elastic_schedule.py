@@ -10,17 +10,19 @@ import tensorflow as tf
 
 from common.errors import RunError
 from models.layers import selectable_layers
+from models.memory.phase_meter import PhaseMeter
 from models.network import Network
 from models.registry import BACKBONES
 from selection.ranking import make_selection
-from selection.registry import train_type_named
 from tests.helpers import random_pixels, snapshot, tiny_network, whole
+from train.config.resolve import resolve
 from train.config.run_config import RunConfig
 from train.data.datasets import load_dataset
 from train.optimizer import Schedule, momentum_slots
-from train.run.requests import selection_request
-from train.schedule.elastic import ElasticPlan
-from train.schedule.once import Job
+from train.run.selecting import LayerChooser
+from train.schedule.base import Job
+from train.schedule.elastic import ElasticSchedule
+from train.schedule.registry import schedule_for
 from train.step_time import measure_step_times
 
 NAME = "elastic_training"
@@ -84,16 +86,18 @@ def digits():
     return load_dataset("digits", 32)
 
 
-def _job(network, data, select_layers) -> Job:
-    config = RunConfig(
-        model_name="digitnet",
-        dataset_name="digits",
-        train_type=NAME,
-        rho=0.533,
-        interval=2,
-        learning_rate=0.01,
-    ).resolved()
-    return Job(config, network, data, Schedule(0.01, 5e-4, 200), select_layers)
+def _job(data, select_layers, given=None) -> Job:
+    config = resolve(
+        RunConfig(
+            model_name="digitnet",
+            dataset_name="digits",
+            train_type=NAME,
+            rho=0.533,
+            interval=2,
+            learning_rate=0.01,
+        )
+    )
+    return Job(config, data, Schedule(0.01, 5e-4, 200), given, select_layers)
 
 
 def _given_choices(network, choices):
@@ -121,14 +125,14 @@ def test_new_choice_goes_on_with_step_and_momentum(digits):
     network = tiny_network("digits")
     stays, goes, comes = (network.layers[i].variables[0] for i in (18, 17, 16))
     choices = [{18: (0,), 17: (0,)}, {18: (0,), 16: (0,)}]
-    plan = ElasticPlan(_job(network, digits, _given_choices(network, choices)))
-    first = plan.first_stage()
+    schedule = ElasticSchedule(_job(digits, _given_choices(network, choices)))
+    first = schedule.first_stage(network)
     _train(first)
-    assert plan.next_stage(first, 2) is first
+    assert schedule.next_stage(first, 2) is first
     _train(first)
     kept = _momentum(first.trainer, stays)
     before = snapshot(network)
-    second = plan.next_stage(first, 3)
+    second = schedule.next_stage(first, 3)
     for weight, old in zip(snapshot(network), before):
         np.testing.assert_array_equal(weight, old)
     assert second.trainer.steps_taken == first.trainer.steps_taken == 4
@@ -148,29 +152,29 @@ def test_new_choice_goes_on_with_step_and_momentum(digits):
 def test_same_choice_keeps_the_trainer_and_none_keeps_the_stage(digits):
     network = tiny_network("digits")
     choice = {18: (0, 1)}
-    plan = ElasticPlan(_job(network, digits, _given_choices(network, [choice, choice, {}])))
-    first = plan.first_stage()
-    second = plan.next_stage(first, 3)
+    schedule = ElasticSchedule(_job(digits, _given_choices(network, [choice, choice, {}])))
+    first = schedule.first_stage(network)
+    second = schedule.next_stage(first, 3)
     assert second.trainer is first.trainer and second.selection is not first.selection
     assert second.selection.figures == first.selection.figures
-    assert plan.next_stage(second, 4) is second
-    assert plan.next_stage(second, 5) is second  # nothing of worth: go on as before
+    assert schedule.next_stage(second, 4) is second
+    assert schedule.next_stage(second, 5) is second  # nothing of worth: go on as before
 
 
 def test_nothing_worth_training_is_an_error(digits):
     network = tiny_network("digits")
-    plan = ElasticPlan(_job(network, digits, _given_choices(network, [{}])))
+    schedule = ElasticSchedule(_job(digits, _given_choices(network, [{}])))
     with pytest.raises(RunError, match="smaller --learning_rate"):
-        plan.first_stage()
+        schedule.first_stage(network)
 
 
 def test_given_selection_is_kept(digits):
     network = tiny_network("digits")
     given = _given_choices(network, [{18: (0, 1)}])(network)
-    plan = ElasticPlan(_job(network, digits, _given_choices(network, [])), given)
-    stage = plan.first_stage()
+    schedule = schedule_for(_job(digits, _given_choices(network, []), given))
+    stage = schedule.first_stage(network)
     assert stage.selection is given
-    assert plan.next_stage(stage, 3) is stage
+    assert schedule.next_stage(stage, 3) is stage
 
 
 def _wide_network() -> Network:
@@ -186,12 +190,12 @@ def test_memory_does_not_grow_with_the_number_of_stages(digits):
     """Twelve re-selections, alternately of two choices that need as much memory as each other."""
     network = _wide_network()
     choices = [{0: (0,), 1: (0,)}, {0: (0,), 1: (1,)}] * 7
-    plan = ElasticPlan(_job(network, digits, _given_choices(network, choices)))
-    stage = plan.first_stage()
+    schedule = ElasticSchedule(_job(digits, _given_choices(network, choices)))
+    stage = schedule.first_stage(network)
     left = []
     for epoch in range(3, 27, 2):
         former = stage
-        stage = plan.next_stage(stage, epoch)
+        stage = schedule.next_stage(stage, epoch)
         assert stage.trainer is not former.trainer
         del former
         _train(stage, 1)
@@ -200,27 +204,16 @@ def test_memory_does_not_grow_with_the_number_of_stages(digits):
     _check_no_growth(left)
 
 
-def _registry_job(network, data) -> tuple[Job, dict]:
-    """A job that selects as a run does, and what it keeps between selections."""
-    cache = {}
-
-    def select_layers(current):
-        request = selection_request(job.config, current, data, cache=cache)
-        return train_type_named(NAME).select(request)
-
-    job = _job(network, data, select_layers)
-    return job, cache
-
-
 def test_real_selections_train_what_they_say(digits):
     network = tiny_network("digits")
-    job, _ = _registry_job(network, digits)
-    plan = ElasticPlan(job)
-    stage = plan.first_stage()
+    config = _job(digits, None).config
+    chooser = LayerChooser(config, digits, PhaseMeter())
+    schedule = ElasticSchedule(_job(digits, chooser))
+    stage = schedule.first_stage(network)
     for epoch in (2, 3, 4, 5):
         _train(stage, 3)
         before = snapshot(network)
-        stage = plan.next_stage(stage, epoch)
+        stage = schedule.next_stage(stage, epoch)
         trained = {part.variable.ref() for part in stage.trainer.trained}
         _train(stage, 1)
         for weight, old in zip(network.model.weights, before):
@@ -233,13 +226,13 @@ def test_real_selections_train_what_they_say(digits):
 def test_selections_leave_nothing_behind(digits):
     """The backward pass is compiled once, however often it is asked for."""
     network = tiny_network("digits")
-    job, cache = _registry_job(network, digits)
-    job.select(network)
-    selector = cache["elastic"]
+    chooser = LayerChooser(_job(digits, None).config, digits, PhaseMeter())
+    chooser(network)
+    selector = chooser._strategy.func._selector
     left = []
     for _ in range(12):
-        job.select(network)
+        chooser(network)
         left.append(_left())
-    assert cache["elastic"] is selector
+    assert chooser._strategy.func._selector is selector
     assert selector._gradients.experimental_get_tracing_count() == 1
     _check_no_growth(left)

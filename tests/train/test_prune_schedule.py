@@ -30,13 +30,14 @@ from tests.pruning_helpers import (
     zero,
     zero_a_third,
 )
+from train.config.resolve import resolve
 from train.config.run_config import RunConfig
 from train.data.datasets import DataBundle
 from train.data.image_store import ImageSet, MemoryImages
 from train.optimizer import Schedule, momentum_slots
 from train.run.story import run
-from train.schedule.once import Job
-from train.schedule.prune import PrunePlan, group_lasso, l1_norm, lasso_strength, pruning_note
+from train.schedule.base import Job
+from train.schedule.prune import PruneSchedule, group_lasso, l1_norm, lasso_strength, pruning_note
 from train.trainer import Trainer
 
 
@@ -202,22 +203,22 @@ def _job(network: Network, **settings) -> Job:
         count = len(network.layers)
         return make_selection(network.layers, [True] * count, train_type="prune_training")
 
-    return Job(config, network, bundle, _SCHEDULE, everything)
+    return Job(config, bundle, _SCHEDULE, None, everything)
 
 
-def test_the_plan_prunes_every_interval_and_counts_what_is_left():
+def test_the_schedule_prunes_every_interval_and_counts_what_is_left():
     network = tiny_network("digits")
-    plan = PrunePlan(_job(network, interval=2))
-    stage = plan.first_stage()
-    assert plan.strength > 0
+    schedule = PruneSchedule(_job(network, interval=2))
+    stage = schedule.first_stage(network)
+    assert schedule.strength > 0
     figures = {"parameters": network.params, "macs": network_macs(network.layers)}
-    assert stage.figures == {**figures, "penalty_strength": plan.strength}
+    assert stage.figures == {**figures, "penalty_strength": schedule.strength}
     stage.trainer.train_epoch(_batches(3), _ignore)
-    assert plan.next_stage(stage, 3) is stage  # nothing is dead yet
+    assert schedule.next_stage(stage, 3) is stage  # nothing is dead yet
     zero_a_third(network)
     for epoch in (2, 4, 6):
-        assert plan.next_stage(stage, epoch) is stage
-    pruned = plan.next_stage(stage, 3)
+        assert schedule.next_stage(stage, epoch) is stage
+    pruned = schedule.next_stage(stage, 3)
     assert pruned.figures["parameters"] == pruned.network.params < 0.5 * network.params
     assert pruned.figures["macs"] < 0.5 * stage.figures["macs"]
     assert pruned.selection.num_selected == len(network.layers)
@@ -230,11 +231,11 @@ def test_the_plan_prunes_every_interval_and_counts_what_is_left():
 
 def test_l1_never_prunes():
     network = tiny_network("digits")
-    plan = PrunePlan(_job(network, interval=1, prune="l1"))
-    stage = plan.first_stage()
+    schedule = PruneSchedule(_job(network, interval=1, prune="l1"))
+    stage = schedule.first_stage(network)
     zero_a_third(network)
-    assert plan.strength == 1e-4
-    assert all(plan.next_stage(stage, epoch) is stage for epoch in range(2, 9))
+    assert schedule.strength == 1e-4
+    assert all(schedule.next_stage(stage, epoch) is stage for epoch in range(2, 9))
     images, labels = _batches(1)[0]
     network.model.get_layer("dropout").rate = 0.0
     logits = network.model(images, training=False)
@@ -250,13 +251,14 @@ def test_memory_falls_and_the_old_network_is_gone():
     # In a dictionary: TensorFlow's tracing leaves a snapshot of the local variables of its callers
     # behind, which would keep what a variable held before.
     gc.collect()
-    run = {"plan": PrunePlan(_job(tiny_network("digits"), interval=1))}
-    run["stage"] = run["plan"].first_stage()
+    run = {"network": tiny_network("digits")}
+    run["schedule"] = PruneSchedule(_job(run["network"], interval=1))
+    run["stage"] = run["schedule"].first_stage(run.pop("network"))
     old = [weakref.ref(run["stage"].trainer), weakref.ref(run["stage"].network.model)]
     batches = _batches(4, size=32)
     before = _peak_of_an_epoch(run, batches)
     zero_a_third(run["stage"].network)
-    run["stage"] = run["plan"].next_stage(run["stage"], 2)
+    run["stage"] = run["schedule"].next_stage(run["stage"], 2)
     gc.collect()
     assert [reference() for reference in old] == [None, None]
     after = _peak_of_an_epoch(run, batches)
@@ -283,7 +285,7 @@ def test_a_run_records_how_the_network_and_its_memory_shrink(tmp_path):
                 zero(variable, axis, dead)
     save_network(network.model, str(tmp_path / "sparse.h5"))
     del network
-    result = run(
+    config = resolve(
         RunConfig(
             model_name="digitnet",
             dataset_name="digits",
@@ -294,8 +296,9 @@ def test_a_run_records_how_the_network_and_its_memory_shrink(tmp_path):
             batch_size=64,
             output_dir=str(tmp_path),
             run_name="pruned",
-        ).resolved()
+        )
     )
+    result = run(config)
     text = (tmp_path / "pruned" / "metrics.jsonl").read_text(encoding="utf-8")
     lines = [json.loads(line) for line in text.splitlines()]
     for figure in ("parameters", "macs"):

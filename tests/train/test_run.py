@@ -10,7 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
@@ -287,28 +286,51 @@ def test_readers_never_see_half_a_file(tmp_path):
     assert len(_metrics(tmp_path)) == 2000
 
 
-def test_pretraining_reproduces_the_committed_weights():
+_PRETRAIN = """
+import numpy as np
+from models.backbones.digitnet import WEIGHTS
+from models.registry import BACKBONES
+from models.weights import load_h5
+from train.data.datasets import load_digit_subset
+from train.pretrain_digitnet import CLASSES, pretrained_features
+
+digits = load_digit_subset(CLASSES, BACKBONES["digitnet"].input_size)
+pixels = digits.images.take(np.arange(len(digits))).astype(np.float32)
+
+def told_apart(features):
+    means = features.predict(pixels, verbose=0).mean((1, 2))
+    centres = np.stack([means[digits.labels == one].mean(0) for one in range(len(CLASSES))])
+    nearest = np.linalg.norm(means[:, None] - centres, axis=-1).argmin(1)
+    return (nearest == digits.labels).mean()
+
+features, accuracy = pretrained_features()
+made, ours = features.get_weights(), told_apart(features)
+load_h5(features, str(WEIGHTS))
+gap = max(np.abs(a - b).max() for a, b in zip(made, features.get_weights()))
+print(accuracy, ours, told_apart(features), gap)
+"""
+
+
+def test_pretraining_makes_the_committed_weights():
     """In a process of its own: the script asks TensorFlow for deterministic operations."""
-    code = (
-        "import numpy as np, h5py, sys\n"
-        "from train.pretrain_digitnet import pretrained_features\n"
-        "from models.backbones.digitnet import WEIGHTS\n"
-        "from models.weights import load_h5\n"
-        "features, accuracy = pretrained_features()\n"
-        "made = features.get_weights()\n"
-        "load_h5(features, str(WEIGHTS))\n"
-        "gaps = [np.abs(a - b).max() for a, b in zip(made, features.get_weights())]\n"
-        "print(accuracy, max(gaps))\n"
-    )
     # Deterministic for a number of threads, which decides the order of sums: two made the file.
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", _PRETRAIN],
         cwd=ROOT,
         env={**os.environ, "TF_NUM_INTRAOP_THREADS": "2"},
         capture_output=True,
         text=True,
         check=True,
     )
-    accuracy, gap = map(float, done.stdout.split())
+    accuracy, made, committed, gap = map(float, done.stdout.split())
     assert accuracy > 0.98
-    assert gap < 1e-3 and np.isfinite(gap)
+    assert min(made, committed) > 0.95
+    # Kernels for other processors, or of another TensorFlow, add up in another order, which twelve
+    # epochs make much of.
+    if tf.__version__.startswith("2.15.") and "avx512f" in _processor_flags():
+        assert gap < 1e-3
+
+
+def _processor_flags() -> str:
+    path = Path("/proc/cpuinfo")
+    return path.read_text() if path.exists() else ""

@@ -14,12 +14,14 @@ from models.frozen_mode import FrozenMode
 from models.network import build_network
 from models.registry import BACKBONES
 from tests.helpers import random_pixels, snapshot, tiny_network, whole
-from train.config.run_config import parse_args
+from train.config.command_line import parse_args
 from train.data.augment import compiled_stages
 from train.optimizer import Schedule, apply_gradients, keras_sgdw, momentum_slots, sgdw
-from train.run.budget import inference_memory
+from train.run.estimates import inference_memory
 from train.run.evaluation import FASTEST, evaluation_batch_size
-from train.run.story import Run, load_data
+from train.run.prepare import prepare
+from train.run.recorder import Recorder
+from train.run.story import carry_out
 from train.trainer import Trainer
 
 
@@ -149,12 +151,14 @@ def test_nothing_is_traced_after_the_first_epoch(tmp_path):
 
     def traces(epochs: int) -> tuple:
         config = parse_args([*flags, "--num_epochs", str(epochs)])
-        data = load_data(config)
+        setting, network = prepare(config)
+        data = setting.data
         assert len(data.train) % config.batch_size and len(data.test) % config.eval_batch_size
-        job = Run(config, data, 0.0)
-        job.story()
-        assert len(job.metrics) == epochs
-        functions = (job.stage.trainer._step, job.stage.trainer._count_correct)
+        recorder = Recorder(setting, network, started=0.0)
+        carry_out(setting, recorder)
+        assert recorder.finish("completed").epochs == epochs
+        trainer = recorder.stage.trainer
+        functions = (trainer._step, trainer._count_correct)
         # The augmentation's functions serve all runs of a process.
         return [
             [one.experimental_get_tracing_count() for one in group]

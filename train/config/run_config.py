@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+import argparse
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
-from common.command_line import OneLineParser
-from common.errors import UserError
+from common.flag_value import FlagValue
 from models.frozen_mode import FrozenMode
 from models.registry import BACKBONES
-from selection.registry import TRAIN_TYPES, train_type_named
+from selection.registry import TRAIN_TYPES
 from selection.selection_mode import SelectionMode
 from train.config import paper_constants as paper
-from train.config.flag_rules import check_budget_flags
-from train.data.datasets import resolve_dataset_name
+
+
+def _word_of(kind: type[FlagValue]) -> Callable[[str], Any]:
+    """An argparse type: a word of an enumeration."""
+
+    def parse(text: str) -> Any:
+        try:
+            return kind(text)
+        except ValueError as error:
+            words = ", ".join(map(repr, kind))
+            message = f"invalid choice: {text!r} (choose from {words})"
+            raise argparse.ArgumentTypeError(message) from error
+
+    return parse
 
 
 def _or_auto(convert: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -28,17 +39,36 @@ def _or_auto(convert: Callable[[str], Any]) -> Callable[[str], Any]:
     return parse
 
 
-def _flag(default: Any, text: str, kind: Callable[[str], Any] = str, **options: Any) -> Any:
-    return field(default=default, metadata={"help": text, "type": kind, "argparse": options})
+def _flag(default: Any, text: str, kind: type = str, *, auto: bool = False, **options: Any) -> Any:
+    """A field that is a flag.
+
+    Args:
+        kind: ``int``, ``float``, ``str`` or an enumeration of words.
+        auto: the word ``auto`` (None) is valid beside its values.
+        options: further arguments of ``argparse.ArgumentParser.add_argument``.
+    """
+    convert: Callable[[str], Any] = kind
+    if issubclass(kind, FlagValue):
+        convert = _word_of(kind)
+        words = ",".join([*(["auto"] * auto), *kind])
+        options.setdefault("metavar", f"{{{words}}}")
+    if auto:
+        convert = _or_auto(convert)
+    metadata = {"help": text, "type": convert, "json": kind, "argparse": options}
+    return field(default=default, metadata=metadata)
 
 
 def _switch(text: str) -> Any:
-    return field(default=False, metadata={"help": text, "argparse": {"action": "store_true"}})
+    return field(default=False, metadata={"help": text, "argparse": {}})
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What was asked for. None stands for ``auto`` until :meth:`resolved` has filled it in."""
+    """What was asked for; ``None`` stands for ``auto``.
+
+    The types are those of a resolved one: ``resolve.py`` always fills in ``input_size``,
+    ``weights``, ``learning_rate`` and ``selection_batches``.
+    """
 
     model_name: str = _flag("resnet50", "the pre-trained backbone", choices=tuple(BACKBONES))
     dataset_name: str = _flag(
@@ -52,7 +82,8 @@ class RunConfig:
         None,
         "share of the layers to train, 0 to 1 (elastic_training: of full training's step time; "
         f"auto: {paper.RHO}, or what --memory_budget allows)",
-        _or_auto(float),
+        float,
+        auto=True,
     )
     memory_budget: Optional[float] = _flag(
         None,
@@ -67,27 +98,28 @@ class RunConfig:
     eval_batch_size: Optional[int] = _flag(
         None,
         "evaluation mini-batch (auto: 16, fewer where training takes less memory than that would)",
-        _or_auto(int),
+        int,
+        auto=True,
     )
-    input_size: Optional[int] = _flag(
-        None, "image side in pixels (auto: 224, digitnet 32)", _or_auto(int)
-    )
+    input_size: int = _flag(None, "image side in pixels (auto: 224, digitnet 32)", int, auto=True)
     num_epochs: int = _flag(paper.NUM_EPOCHS, "epochs; 0 only evaluates", int)
     max_steps: Optional[int] = _flag(None, "end training after so many steps", int)
     eval_every: int = _flag(1, "epochs between evaluations; the last is always evaluated", int)
-    learning_rate: Optional[float] = _flag(
-        None, "initial learning rate (auto: the paper's for model and data set)", _or_auto(float)
+    learning_rate: float = _flag(
+        None, "initial learning rate (auto: the paper's for model and data set)", float, auto=True
     )
     weight_decay: float = _flag(paper.WEIGHT_DECAY, "decoupled weight decay", float)
     rotation: Optional[float] = _flag(
         None,
         "largest random rotation in turns, 0 for none (auto: 0.2, digits 0.05)",
-        _or_auto(float),
+        float,
+        auto=True,
     )
-    weights: Optional[str] = _flag(
+    weights: str = _flag(
         None,
         "'imagenet', 'none' or the path of a weights file (auto: imagenet; digitnet: 'digits')",
-        _or_auto(str),
+        str,
+        auto=True,
         metavar="{imagenet,none,PATH}",
     )
     save_weights: str = _flag(
@@ -106,8 +138,8 @@ class RunConfig:
         choices=("ranked", "always"),
     )
     num_classes: Optional[int] = _flag(None, "checked against the data set, which decides", int)
-    selection_batches: Optional[int] = _flag(
-        None, "mini-batches to pool for the selection (auto: 40 images' worth)", _or_auto(int)
+    selection_batches: int = _flag(
+        None, "mini-batches to pool for the selection (auto: 40 images' worth)", int, auto=True
     )
     selection_seed: Optional[int] = _flag(
         None, "draw the images of the selection with this seed (default: the first ones)", int
@@ -124,14 +156,13 @@ class RunConfig:
         None,
         "Betti numbers in one forward pass, or (pairs) in inference's memory, in many of them "
         "(auto: fast, unless that does not fit --memory_budget)",
-        _or_auto(SelectionMode),
-        metavar="{auto,fast,pairs}",
+        SelectionMode,
+        auto=True,
     )
     frozen: FrozenMode = _flag(
         FrozenMode.LEAN,
         "frozen layers keep next to nothing for the backward pass, or (stock) as TensorFlow does",
         FrozenMode,
-        choices=tuple(FrozenMode),
     )
     fisher: str = _flag(
         "mean",
@@ -180,65 +211,8 @@ class RunConfig:
     seed: int = _flag(0, "of initialisation, shuffling, augmentation and dropout", int)
     output_dir: str = _flag("runs", "folder of the run directories")
     run_name: Optional[str] = _flag(
-        None, "name of the run directory (auto: from the settings, numbered)", _or_auto(str)
+        None, "name of the run directory (auto: from the settings, numbered)", str, auto=True
     )
-
-    def resolved(self) -> RunConfig:
-        """Validated, with every ``auto`` replaced that can be without the network.
-
-        An automatic ``run_name`` is numbered when its folder is made, ``eval_batch_size`` depends
-        on what is selected, and with a memory budget ``selection_mode`` on what fits. ``rho``
-        stays None where a budget stands in its place.
-
-        Raises:
-            UserError: a value is out of its range.
-        """
-        config = replace(
-            self,
-            dataset_name=resolve_dataset_name(self.dataset_name),
-            train_type=train_type_named(self.train_type).name,
-        )
-        config._check_ranges()
-        train_type = train_type_named(config.train_type)
-        if config.rho_ch != 1 and not train_type.by_betti:
-            raise UserError(f"--rho_ch works with Betti numbers only, not with {train_type.name}")
-        if config.select_at_epoch and train_type.plan != "once":
-            raise UserError(f"--select_at_epoch does not go with {train_type.name}")
-        check_budget_flags(config, train_type)
-        if config.memory_budget is None:
-            mode = config.selection_mode or SelectionMode.FAST
-            rho = paper.RHO if config.rho is None else config.rho
-            config = replace(config, rho=rho, selection_mode=mode)
-        backbone = BACKBONES[config.model_name]
-        default = {
-            "input_size": backbone.input_size,
-            "weights": backbone.pretraining,
-            "learning_rate": paper.learning_rate(config.model_name, config.dataset_name),
-            "selection_batches": paper.selection_batches(config.batch_size),
-        }
-        config = replace(
-            config, **{key: value for key, value in default.items() if getattr(config, key) is None}
-        )
-        backbone.check_input_size(config.input_size)
-        return config
-
-    def _check_ranges(self) -> None:
-        for name, low, high in _RANGES:
-            value = getattr(self, name)
-            # Written so that a NaN fails as well.
-            if value is not None and not (low <= value <= high and math.isfinite(value)):
-                limits = f"between {low} and {high}" if high < math.inf else f"at least {low}"
-                raise UserError(f"--{name} {value} is out of range: it must be {limits}")
-        for name in ("learning_rate", "rho_ch", "memory_budget"):
-            if getattr(self, name) == 0:
-                raise UserError(f"--{name} must be above 0")
-        if self.run_name is not None and (
-            self.run_name in ("", ".", "..") or "/" in self.run_name or "\\" in self.run_name
-        ):
-            raise UserError(f"--run_name {self.run_name!r} must be a plain folder name")
-        for name in ("select_only", "plan"):
-            if self.selection_file is not None and getattr(self, name):
-                raise UserError(f"--{name} has nothing to select when --selection_file is given")
 
     def default_run_name(self) -> str:
         """The settings that tell one run of a comparison from another."""
@@ -256,47 +230,3 @@ class RunConfig:
     def to_json(self) -> dict:
         """A dictionary of plain JSON types."""
         return asdict(self)
-
-
-_RANGES = (
-    ("rho", 0, 1),
-    ("rho_ch", 0, 1),
-    ("memory_budget", 0, math.inf),
-    ("selection_seed", 0, 2**31 - 1),
-    ("select_at_epoch", 0, math.inf),
-    ("interval", 1, math.inf),
-    ("prune_ratio", 0, 0.99),
-    ("stability", 0, math.inf),
-    ("batch_size", 1, math.inf),
-    ("eval_batch_size", 1, math.inf),
-    ("input_size", 1, math.inf),
-    ("num_epochs", 0, math.inf),
-    ("max_steps", 0, math.inf),
-    ("eval_every", 1, math.inf),
-    ("learning_rate", 0, math.inf),
-    ("weight_decay", 0, math.inf),
-    ("rotation", 0, 0.5),
-    ("num_classes", 1, math.inf),
-    ("selection_batches", 1, math.inf),
-    ("seed", 0, 2**31 - 1),
-)
-
-
-def parse_args(argv: Optional[Sequence[str]] = None) -> RunConfig:
-    """Flags to a resolved RunConfig; ``--help`` prints and exits.
-
-    Raises:
-        UserError: an unknown flag or a bad value.
-    """
-    parser = OneLineParser(
-        prog="main.py",
-        description="Select layers by Betti numbers of their activations and retrain them.",
-    )
-    for entry in fields(RunConfig):
-        options = {"help": entry.metadata["help"], **entry.metadata["argparse"]}
-        if "type" in entry.metadata:
-            options.update(type=entry.metadata["type"], default=entry.default)
-            if entry.default is not None:
-                options["help"] += f" (default: {entry.default})"
-        parser.add_argument(f"--{entry.name}", **options)
-    return RunConfig(**vars(parser.parse_args(argv))).resolved()

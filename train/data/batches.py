@@ -18,7 +18,9 @@ import numpy as np
 import tensorflow as tf
 
 from common.errors import UserError
+from train.config.run_config import RunConfig
 from train.data.augment import transform_images
+from train.data.datasets import DataBundle
 from train.data.image_store import ImageSet
 
 Batch = tuple[tf.Tensor, tf.Tensor]
@@ -83,6 +85,18 @@ def epoch_batches(
         return images, tf.constant(image_set.labels[chosen])
 
     return _made_ahead(make, math.ceil(len(image_set) / batch_size))
+
+
+def training_batches(config: RunConfig, data: DataBundle, epoch: int) -> Iterator[Batch]:
+    """Those of an epoch of a run, as `epoch_batches`."""
+    return epoch_batches(
+        data.train,
+        config.batch_size,
+        seed=config.seed,
+        epoch=epoch,
+        flip=data.flip,
+        rotation=data.rotation if config.rotation is None else config.rotation,
+    )
 
 
 def eval_batches(image_set: ImageSet, batch_size: int) -> Iterator[Batch]:

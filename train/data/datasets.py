@@ -10,8 +10,9 @@ from typing import Optional
 import numpy as np
 
 from common.errors import UserError
+from train.config.dataset_names import resolve_dataset_name
 from train.data.image_store import ImageSet, MemoryImages, default_cache_dir
-from train.data.tfds_source import DATASET_ALIASES, TfdsSource, require_split
+from train.data.tfds_source import TfdsSource, require_split
 
 # Rotation as a share of a turn: the authors' code rotates by up to 0.2 (method, section 4).
 TFDS_ROTATION = 0.2
@@ -30,11 +31,6 @@ class DataBundle:
     class_names: tuple[str, ...]
     flip: bool
     rotation: float
-
-
-def resolve_dataset_name(name: str) -> str:
-    """The full name behind an alias (flowers102, cub200); any other name is returned as it is."""
-    return DATASET_ALIASES.get(name, name)
 
 
 def load_dataset(

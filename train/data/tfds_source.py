@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, NoReturn, Optional
 import numpy as np
 
 from common.errors import UserError
+from train.config.dataset_names import DATASET_ALIASES
 from train.data.image_store import ImageSet, cached_images
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
-DATASET_ALIASES = {"flowers102": "oxford_flowers102", "cub200": "caltech_birds2011"}
 OTHER_NAMES = ("digits", "folder", *DATASET_ALIASES)  # valid beside TFDS' own
 # Part of every cache key: raise it when the decoding or the files' layout changes.
 CACHE_FORMAT = 1

@@ -8,62 +8,22 @@ from dataclasses import replace
 from typing import Optional
 
 from common.errors import UserError
-from common.units import FLOAT_BYTES, MB
-from memory_utils import MemoryEstimate, PhaseMeter, estimate_memory
-from models.frozen_mode import FrozenMode
+from memory_utils import PhaseMeter
 from models.network import Network
 from models.trained import Trained
-from selection.cut import parts_of
+from selection.cut import trained_of
 from selection.memory import estimate_selection_memory
 from selection.registry import train_type_named
 from selection.request import MemoryBudget
+from selection.selection import Selection
 from selection.selection_mode import SelectionMode
 from train.config.paper_constants import EVALUATION_BATCH_SIZE, selection_batch_size
 from train.config.run_config import RunConfig
-from train.data.batches import EVALUATION_WAITING_BATCHES, WAITING_BATCHES
+from train.run.estimates import inference_memory, training_memory
 
 # Times the estimate: the allocator rounds up, by up to a tenth where tensors are small.
 MARGIN = 1.05
 TOLERANCE = 1.10  # times the budget: what a run may take in fact, since it is kept by an estimate
-
-
-def training_memory(
-    network: Network, parts: Sequence[Trained], batch_size: int, frozen: FrozenMode
-) -> float:
-    """MB that training ``parts`` is estimated to take, the batches that wait included.
-
-    Args:
-        frozen: how frozen layers are computed.
-    """
-    return _estimate(network, parts, batch_size, frozen, WAITING_BATCHES).total
-
-
-def inference_memory(
-    network: Network,
-    batch_size: int,
-    frozen: FrozenMode,
-    trained: Sequence[Trained] = (),
-) -> float:
-    """MB that evaluation is estimated to take, between epochs of training ``trained``.
-
-    Their momentum is there then, though nobody needs it.
-    """
-    momentum = sum(part.params for part in trained) * FLOAT_BYTES / MB
-    waiting = EVALUATION_WAITING_BATCHES
-    return _estimate(network, (), batch_size, frozen, waiting).total + momentum
-
-
-def _estimate(
-    network: Network, parts: Sequence[Trained], batch_size: int, frozen: FrozenMode, waiting: int
-) -> MemoryEstimate:
-    return estimate_memory(
-        network,
-        [part.variable for part in parts],
-        batch_size,
-        shares={part.variable.ref(): part.share for part in parts},
-        frozen=frozen,
-        waiting_batches=waiting,
-    )
 
 
 def memory_budget(config: RunConfig, network: Network) -> Optional[MemoryBudget]:
@@ -72,8 +32,8 @@ def memory_budget(config: RunConfig, network: Network) -> Optional[MemoryBudget]
         return None
     return MemoryBudget(
         limit=config.memory_budget,
-        needs=lambda parts: (
-            MARGIN * training_memory(network, parts, config.batch_size, config.frozen)
+        needs=lambda trained: (
+            MARGIN * training_memory(network, trained, config.batch_size, config.frozen)
         ),
     )
 
@@ -91,28 +51,27 @@ def check_budget(config: RunConfig, network: Network) -> RunConfig:
     limit = config.memory_budget
     if limit is None:
         return config
-    # The last mode is the one that takes least.
-    for mode in _modes(config):
-        needs = _least(config, network, config.batch_size, mode)
-        if max(needs.values()) <= limit:
+    modes = tuple(SelectionMode) if config.selection_mode is None else (config.selection_mode,)
+    for mode in modes:
+        if max(_least(config, network, config.batch_size, mode).values()) <= limit:
             return replace(config, selection_mode=mode)
-    phase = max(needs, key=needs.get)
+    frugal = modes[-1]  # the one that takes least
+    megabytes, phase = max(
+        (megabytes, phase)
+        for phase, megabytes in _least(config, network, config.batch_size, frugal).items()
+    )
     raise UserError(
         f"--memory_budget {limit:g} is too small for {network.backbone.title} at --batch_size "
-        f"{config.batch_size}: {phase} takes {needs[phase]:.2f} MB; use at least "
-        f"{_rounded_up(needs[phase])}{_smaller_batch(config, network, mode)}"
+        f"{config.batch_size}: {phase} takes {megabytes:.2f} MB; use at least "
+        f"{_rounded_up(megabytes)}{_smaller_batch(config, network, frugal, limit)}"
     )
 
 
-def _modes(config: RunConfig) -> tuple[SelectionMode, ...]:
-    return tuple(SelectionMode) if config.selection_mode is None else (config.selection_mode,)
-
-
-def _smaller_batch(config: RunConfig, network: Network, mode: SelectionMode) -> str:
+def _smaller_batch(config: RunConfig, network: Network, mode: SelectionMode, limit: float) -> str:
     size = config.batch_size
     while size > 1:
         size //= 2
-        if max(_least(config, network, size, mode).values()) <= config.memory_budget:
+        if max(_least(config, network, size, mode).values()) <= limit:
             return f", or --batch_size {size}"
     least = max(_least(config, network, 1, mode).values())
     return f" (--batch_size 1 would take {least:.2f})"
@@ -127,7 +86,7 @@ def _least(
     config: RunConfig, network: Network, batch_size: int, mode: SelectionMode
 ) -> dict[str, float]:
     """MB per phase of a run that trains the head alone, by what to call it, margin included."""
-    head = parts_of(network.head)
+    head = trained_of(network.head)
     needs = {"training the head alone": training_memory(network, head, batch_size, config.frozen)}
     entry = train_type_named(config.train_type)
     samples = selection_batch_size(config.batch_size) * config.selection_batches
@@ -148,6 +107,39 @@ def _least(
     return {what: MARGIN * megabytes for what, megabytes in needs.items()}
 
 
+def memory_at_hand(config: RunConfig, network: Network, trained: Sequence[Trained]) -> float:
+    """MB that an evaluation may take: what training takes, or the budget, if that is more."""
+    training = training_memory(network, trained, config.batch_size, config.frozen)
+    if config.memory_budget is None:
+        return training
+    return max(training, config.memory_budget / MARGIN)
+
+
+def fits_mark(config: RunConfig, training_mb: float) -> str:
+    """Whether training that is estimated to take so much keeps the budget; empty without one."""
+    if config.memory_budget is None:
+        return ""
+    return "fits" if MARGIN * training_mb <= config.memory_budget else "does not fit"
+
+
+def bought_line(config: RunConfig, selection: Selection) -> str:
+    """What the budget has bought, beside the rho that would have; empty without one."""
+    if config.memory_budget is None:
+        return ""
+    bought, of = selection.num_selected, selection.num_layers
+    # The smallest of three decimals or so that selects as many.
+    rho = math.ceil(bought / of * 1000) / 1000
+    in_part = [
+        f"{row.name} with {len(row.channels)} channels"
+        for row in selection.selected
+        if row.channels is not None
+    ]
+    return (
+        f"--memory_budget {config.memory_budget:g} buys {bought} of {of} layers, as many as "
+        f"--rho {rho:g}" + (f" ({', '.join(in_part)})" if in_part else "")
+    )
+
+
 def budget_result(limit: Optional[float], meters: Mapping[str, PhaseMeter]) -> Optional[dict]:
     """``result.json``'s budget entry; None without a budget.
 
@@ -158,7 +150,7 @@ def budget_result(limit: Optional[float], meters: Mapping[str, PhaseMeter]) -> O
     if limit is None:
         return None
     peaks = {name: meter.allocator_peak for name, meter in meters.items() if meter.allocator_peak}
-    phase = max(peaks, key=peaks.get, default=None)
+    phase = max(peaks, key=lambda name: peaks[name], default=None)
     return {
         "budget_mb": limit,
         "measured_peak_mb": None if phase is None else round(peaks[phase], 2),

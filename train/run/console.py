@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Optional
 
+from models.network import Network
 from selection.selection import LayerChoice, Selection
 from train.run.budget import budget_lines
+from train.run.prepare import Setting
 from train.run.result import RunResult
 
 FROZEN_HEAD_WARNING = """\
 *** WARNING: the freshly initialised classifier head was not selected and stays random.
 *** Accuracy will be poor; --head always trains the head in addition."""
 _COLUMNS = "{:>5}  {:<28} {:<15} {:>4}  {:>10}  {:>10}  {:>10}  {:>4}  {:>9}  {}"
+
+
+def opening(network: Network, setting: Setting, path: Path) -> str:
+    """What is run, and where it is written."""
+    data = setting.data
+    return (
+        f"{network.backbone.title} ({len(network.layers)} layers, "
+        f"{network.params:,} parameters) on {data.name}: {len(data.train)} training and "
+        f"{len(setting.test_images)} test images, {data.num_classes} classes\n"
+        f"writing to {path}"
+    )
 
 
 def selection_summary(selection: Selection) -> str:

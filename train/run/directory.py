@@ -68,9 +68,14 @@ class RunDirectory:
         """Write ``name`` as JSON. NaN is not JSON and is refused with ValueError."""
         write_json(self.path / name, content)
 
-    def write_config(self, config: RunConfig) -> None:
-        """``config.json``: the resolved configuration and where it ran."""
-        self.write_json("config.json", {**config.to_json(), "environment": environment()})
+    def write_config(self, config: RunConfig, **settled: Any) -> None:
+        """``config.json``: the resolved configuration and where it ran.
+
+        Args:
+            settled: settings that were ``auto`` until the run itself decided them.
+        """
+        content = {**config.to_json(), **settled, "environment": environment()}
+        self.write_json("config.json", content)
 
     def add_selection(self, selection: Selection, epoch: int) -> None:
         """``selection.json``, which ``--selection_file`` reads: the latest one.

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Optional
 
-import numpy as np
 import tensorflow as tf
 
 from common.timing import median_seconds
@@ -21,14 +20,15 @@ from selection.elastic.profile import Profile, tensor_profile
 from selection.registry import train_type_named
 from selection.selection import Selection
 from train.config.run_config import RunConfig
-from train.run.budget import MARGIN, training_memory
+from train.run.budget import bought_line, fits_mark
+from train.run.estimates import training_memory
 
 RHOS = (0.05, *(tenth / 10 for tenth in range(1, 11)))
 REPEATS = 5  # timed forward passes
 
 
 @dataclass(frozen=True)
-class PlanRow:
+class DryRunRow:
     """What training would take; memory in MB of 1e6 bytes.
 
     Attributes:
@@ -66,20 +66,20 @@ class StepTimes:
         }
         self.forward_seconds = _forward_seconds(network, batch_size)
 
-    def ratio(self, parts: Sequence[Trained]) -> float:
-        """Of a step on ``parts`` to one of full training; forward passes included."""
+    def ratio(self, trained: Sequence[Trained]) -> float:
+        """Of a step on ``trained`` to one of full training; forward passes included."""
         profile = self._profile
         t_dw = profile.t_dw
-        for part in parts:
-            t_dw[self._place[part.variable.ref()]] *= part.share
-        chosen = [self._place[part.variable.ref()] for part in parts]
-        took = profile.forward + backward_time(chosen, t_dw, profile.t_dy)
+        for one in trained:
+            t_dw[self._place[one.variable.ref()]] *= one.share
+        chosen = [self._place[one.variable.ref()] for one in trained]
+        took = profile.forward + backward_time(chosen, t_dw.tolist(), profile.t_dy.tolist())
         return took / (profile.forward + profile.backward)
 
-    def seconds(self, parts: Sequence[Trained]) -> float:
-        """Of a step on ``parts``."""
+    def seconds(self, trained: Sequence[Trained]) -> float:
+        """Of a step on ``trained``."""
         full = (self._profile.forward + self._profile.backward) / self._profile.forward
-        return self.ratio(parts) * full * self.forward_seconds
+        return self.ratio(trained) * full * self.forward_seconds
 
 
 def _forward_seconds(network: Network, batch_size: int) -> float:
@@ -94,12 +94,12 @@ def _forward_seconds(network: Network, batch_size: int) -> float:
     return seconds
 
 
-def plan_rows(
+def dry_run_rows(
     config: RunConfig,
     network: Network,
     selection: Selection,
     select_again: Callable[[float], Selection],
-) -> list[PlanRow]:
+) -> list[DryRunRow]:
     """A row per rho, and the run's own choice.
 
     They are cut from the one order of layers that ``selection`` holds. The row of a ``--rho`` that
@@ -110,98 +110,78 @@ def plan_rows(
     """
     times = StepTimes(network, config.batch_size)
     rhos = sorted({*RHOS, *([] if config.rho is None else [config.rho])})
+    choices: dict[Optional[float], list[Trained]] = {}
     if train_type_named(config.train_type).order:
-        choices = {rho: _cut(config, network, selection, rho) for rho in rhos}
+        choices.update((rho, _cut(config, network, selection, rho)) for rho in rhos)
     else:
         smallest = selection.figures["smallest_rho"]
-        choices = {
-            rho: select_again(rho).trained(network.layers) for rho in rhos if rho >= smallest
-        }
+        possible = (rho for rho in rhos if rho >= smallest)
+        choices.update((rho, select_again(rho).trained(network.layers)) for rho in possible)
     if config.rho is None:
         choices[None] = selection.trained(network.layers)
-    return [_row(config, network, times, parts, rho) for rho, parts in choices.items()]
+    return [_row(config, network, times, trained, rho) for rho, trained in choices.items()]
 
 
 def _cut(config: RunConfig, network: Network, selection: Selection, rho: float) -> list[Trained]:
-    cut = cut_at_rho(
+    prefix = cut_at_rho(
         network.layers,
         layer_order(selection),
         rho,
         always_head=config.head == "always",
         rho_ch=config.rho_ch,
     )
-    return cut.parts(network.layers)
+    return prefix.trained(network.layers)
 
 
 def layer_order(selection: Selection) -> list[int]:
     """Layer indices in the order in which the selection's train type takes them."""
     if train_type_named(selection.train_type).order == "last":
         return list(range(selection.num_layers))[::-1]
-    return [row.index for row in sorted(selection.layers, key=lambda row: row.rank)]
+    return [row.index for row in sorted(selection.layers, key=lambda row: row.rank or 0)]
 
 
 def _row(
     config: RunConfig,
     network: Network,
     times: StepTimes,
-    parts: Sequence[Trained],
+    trained: Sequence[Trained],
     rho: Optional[float],
-) -> PlanRow:
-    return PlanRow(
+) -> DryRunRow:
+    return DryRunRow(
         rho=rho,
-        layers=len({part.layer.index for part in parts}),
-        trained_share=sum(part.params for part in parts) / network.params,
-        lean=training_memory(network, parts, config.batch_size, FrozenMode.LEAN),
-        stock=training_memory(network, parts, config.batch_size, FrozenMode.STOCK),
-        paper=paper_memory(network, [part.variable for part in parts]),
-        time_ratio=times.ratio(parts),
-        seconds=times.seconds(parts),
+        layers=len({one.layer.index for one in trained}),
+        trained_share=sum(one.params for one in trained) / network.params,
+        lean=training_memory(network, trained, config.batch_size, FrozenMode.LEAN),
+        stock=training_memory(network, trained, config.batch_size, FrozenMode.STOCK),
+        paper=paper_memory(network, [one.variable for one in trained]),
+        time_ratio=times.ratio(trained),
+        seconds=times.seconds(trained),
     )
 
 
-def plan_text(config: RunConfig, rows: Sequence[PlanRow], selection: Selection) -> str:
+def dry_run_text(config: RunConfig, rows: Sequence[DryRunRow], selection: Selection) -> str:
     """The table, and how it came about."""
     lines = [
         f"{'rho':>6}  {'layers':>6}  {'trained':>8}  {'lean, MB':>10}  {'stock, MB':>10}  "
         f"{'paper, MB':>10}  {'step / full':>11}  {'step, s':>9}"
     ]
     for row in rows:
-        mark = ""
-        if row.rho is not None and config.memory_budget is not None:
-            within = MARGIN * getattr(row, config.frozen) <= config.memory_budget
-            mark = "  fits" if within else "  does not fit"
+        training = row.lean if config.frozen == FrozenMode.LEAN else row.stock
+        mark = "" if row.rho is None else fits_mark(config, training)
         lines.append(
             f"{'budget' if row.rho is None else f'{row.rho:g}':>6}  {row.layers:>6}  "
             f"{row.trained_share:>8.2%}  {row.lean:>10.2f}  {row.stock:>10.2f}  "
-            f"{row.paper:>10.2f}  {row.time_ratio:>11.2f}  {row.seconds:>9.3f}{mark}"
+            f"{row.paper:>10.2f}  {row.time_ratio:>11.2f}  {row.seconds:>9.3f}  {mark}".rstrip()
         )
     lines.append(
         f"(lean, stock: estimated peak of a training step at batch size {config.batch_size} with "
         f"--frozen so; paper: Table 3's accounting, batch 8.\n step: FLOPs counted, at the speed "
         f"of the forward pass as it was measured here just now)"
     )
-    if config.memory_budget is not None:
-        bought, of = selection.num_selected, selection.num_layers
-        lines.append(
-            f"--memory_budget {config.memory_budget:g} buys {bought} of {of} layers, as many as "
-            f"--rho {_rho_of(bought, of)}{_in_part(selection)}"
-        )
-    return "\n".join(lines)
+    bought = bought_line(config, selection)
+    return "\n".join([*lines, bought] if bought else lines)
 
 
-def _in_part(selection: Selection) -> str:
-    some = [row for row in selection.selected if row.channels is not None]
-    return (
-        f" ({', '.join(f'{row.name} with {len(row.channels)} channels' for row in some)})"
-        * bool(some)
-    )
-
-
-def _rho_of(count: int, num_layers: int) -> str:
-    """The smallest rho of three decimals or so that selects ``count`` layers."""
-    return f"{np.ceil(count / num_layers * 1000) / 1000:g}"
-
-
-def plan_json(rows: Sequence[PlanRow]) -> dict:
+def dry_run_json(rows: Sequence[DryRunRow]) -> dict:
     """What ``plan.json`` holds."""
     return {"rows": [asdict(row) for row in rows]}

@@ -8,11 +8,21 @@ from models.frozen_mode import FrozenMode
 from models.network import Network
 from models.trained import Trained
 from train.config.paper_constants import EVALUATION_BATCH_SIZE
-from train.run.budget import inference_memory
+from train.config.run_config import RunConfig
+from train.run.budget import memory_at_hand
+from train.run.estimates import inference_memory
 
 # Images at a time. On a CPU (benchmarks/evaluation_batch.py), 16 take the least time per image with
 # MobileNetV2, 64 a quarter more; ResNet50 gains 4% from 32, at twice the memory.
 FASTEST = 16
+
+
+def settled_batch_size(config: RunConfig, network: Network, trained: Sequence[Trained]) -> int:
+    """``--eval_batch_size``; for ``auto`` what fits into the memory that training takes anyway."""
+    if config.eval_batch_size is not None:
+        return config.eval_batch_size
+    limit = memory_at_hand(config, network, trained)
+    return evaluation_batch_size(network, config.batch_size, limit, config.frozen, trained)
 
 
 def evaluation_batch_size(
@@ -32,7 +42,7 @@ def evaluation_batch_size(
 
     Args:
         train_batch: images per training step.
-        limit_mb: MB of 1e6 bytes that ``train.run.budget.inference_memory`` may come to.
+        limit_mb: MB of 1e6 bytes that ``inference_memory`` may come to.
         frozen, trained: see there.
     """
     if network.batch_statistics:

@@ -23,7 +23,9 @@ def plot_selection(selection: Selection, title: str, path: Path) -> None:
     Train types without scores show the activation sizes alone.
     """
     rows = selection.layers
-    panels = [("elements |a|", [row.activation_size for row in rows], True)]
+    panels: list[tuple[str, list, bool]] = [
+        ("elements |a|", [row.activation_size for row in rows], True)
+    ]
     if selection.has_scores:
         # The head's score is often a hundred times the others': a linear axis would show only it.
         panels.insert(0, ("score", [row.score for row in rows], True))
@@ -70,7 +72,8 @@ def plot_selection(selection: Selection, title: str, path: Path) -> None:
 def _plot_ranks(axis: Axes, rows: Sequence[LayerChoice], colours: Sequence[str]) -> None:
     """The rank by score and the rank by size alone, 1 at the top."""
     positions = range(len(rows))
-    ranks, size_ranks = [row.rank for row in rows], [row.size_rank for row in rows]
+    ranks = [row.rank or 0 for row in rows]  # without scores, nobody asks
+    size_ranks = [row.size_rank for row in rows]
     axis.vlines(positions, ranks, size_ranks, color="#dddddd", linewidth=1, zorder=1)
     axis.scatter(positions, ranks, s=14, color=colours, zorder=3, label="by score")
     axis.scatter(

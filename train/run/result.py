@@ -22,7 +22,8 @@ from selection.memory import estimate_selection_memory
 from selection.registry import train_type_named
 from selection.selection import Selection
 from train.config.run_config import RunConfig
-from train.run.budget import budget_result, inference_memory, training_memory
+from train.run.budget import budget_result
+from train.run.estimates import inference_memory, training_memory
 
 
 class Meters(NamedTuple):
@@ -33,18 +34,38 @@ class Meters(NamedTuple):
     evaluation: PhaseMeter
 
 
-@dataclass(frozen=True)
-class Ending:
-    """How and when a run ended; see :class:`RunResult`.
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What a run has come to so far.
 
-    ``built_parameters`` are those of the network before anything was pruned.
+    Attributes:
+        network: as it is now.
+        built_parameters: those of the network before anything was pruned.
+        selections: all there were; the latest belongs to ``network``.
+        metrics: the lines of ``metrics.jsonl``.
+        eval_batch_size: images per mini-batch of the evaluation; None if not settled yet.
+        steps: optimizer steps.
+        wall_seconds: from the parsed flags on.
     """
 
-    status: str
-    error: Optional[str]
+    network: Network
     built_parameters: int
+    selections: Sequence[Selection]
+    metrics: Sequence[dict]
+    meters: Meters
+    eval_batch_size: Optional[int]
     steps: int
     wall_seconds: float
+
+    @property
+    def selection(self) -> Optional[Selection]:
+        """The latest one; None if there was none yet."""
+        return self.selections[-1] if self.selections else None
+
+    @property
+    def trained(self) -> list[Trained]:
+        """What the latest selection trains."""
+        return self.selection.trained(self.network.layers) if self.selection else []
 
 
 @dataclass(frozen=True)
@@ -98,90 +119,93 @@ class RunResult:
 
 
 def make_result(
-    config: RunConfig,
-    network: Network,
-    selection: Optional[Selection],
-    past_selections: Sequence[Selection],
-    metrics: Sequence[dict],
-    meters: Meters,
-    ending: Ending,
+    config: RunConfig, measured: Measured, status: str, error: Optional[str] = None
 ) -> RunResult:
-    """The result of what was measured until now; see :class:`RunResult`.
-
-    Args:
-        network: as it is now.
-        selection: the latest, which belongs to it; None if there was none yet.
-        past_selections: the ones before that.
-        metrics: the lines of ``metrics.jsonl``.
-    """
-    selections = [*past_selections, selection] if selection else []
-    trained = selection.trained(network.layers) if selection else []
-    trained_parameters = sum(part.params for part in trained)
-    tested = [line for line in metrics if line["test_accuracy"] is not None]
-    best = max(tested, key=lambda line: line["test_accuracy"], default=None)
+    """The result of what was measured until now; see :class:`RunResult`."""
+    selection, metrics, meters = measured.selection, measured.metrics, measured.meters
+    accuracy = _accuracies(metrics)
     seconds = [line["seconds"] for line in metrics if line["epoch"]]
+    trained_parameters = sum(one.params for one in measured.trained)
     return RunResult(
-        status=ending.status,
+        status=status,
         train_type=selection.train_type if selection else config.train_type,
-        num_layers=len(network.layers),
+        num_layers=len(measured.network.layers),
         num_selected=selection.num_selected if selection else 0,
-        best_test_accuracy=best and best["test_accuracy"],
-        last_test_accuracy=tested[-1]["test_accuracy"] if tested else None,
-        best_epoch=best and best["epoch"],
+        best_test_accuracy=accuracy.best,
+        last_test_accuracy=accuracy.last,
+        best_epoch=accuracy.best_epoch,
         epochs=len(seconds),
-        steps=ending.steps,
-        selections=len(selections),
-        selection_seconds=sum(one.seconds for one in selections),
+        steps=measured.steps,
+        selections=len(measured.selections),
+        selection_seconds=sum(one.seconds for one in measured.selections),
         seconds_per_epoch=statistics.median(seconds) if seconds else None,
         trained_parameters=trained_parameters,
-        total_parameters=ending.built_parameters,
-        trained_share=trained_parameters / ending.built_parameters,
-        eval_batch_size=config.eval_batch_size,
-        memory=_memory(config, network, selection, trained, meters, evaluated=bool(tested)),
+        total_parameters=measured.built_parameters,
+        trained_share=trained_parameters / measured.built_parameters,
+        eval_batch_size=measured.eval_batch_size,
+        memory=_memory(config, measured),
         budget=budget_result(config.memory_budget, meters._asdict()),
         cpu_utilisation={phase: meter.cpu_percent for phase, meter in meters._asdict().items()},
-        wall_seconds=ending.wall_seconds,
-        error=ending.error,
+        wall_seconds=measured.wall_seconds,
+        error=error,
         figures=selection.figures if selection else {},
         notes=paper_notes(),
     )
 
 
-def _memory(
-    config: RunConfig,
-    network: Network,
-    selection: Optional[Selection],
-    trained: Sequence[Trained],
-    meters: Meters,
-    *,
-    evaluated: bool,
-) -> dict:
+class _Accuracies(NamedTuple):
+    best: Optional[float]
+    best_epoch: Optional[int]
+    last: Optional[float]
+
+
+def _accuracies(metrics: Sequence[dict]) -> _Accuracies:
+    tested = [line for line in metrics if line["test_accuracy"] is not None]
+    if not tested:
+        return _Accuracies(None, None, None)
+    best = max(tested, key=lambda line: line["test_accuracy"])  # the first of several
+    return _Accuracies(best["test_accuracy"], best["epoch"], tested[-1]["test_accuracy"])
+
+
+def _memory(config: RunConfig, measured: Measured) -> dict[str, dict[str, Optional[float]]]:
     """MB of each phase by each account; see :class:`RunResult`."""
-    cost = "none"
-    if selection is not None and config.selection_file is None:
-        cost = train_type_named(selection.train_type).cost
-    selecting = estimate_selection_memory(
-        network, config.batch_size, _images_per_pass(selection), cost
+    return memory_report(
+        {
+            "selection": _of_selection(config, measured),
+            "training": _of_training(config, measured),
+            "evaluation": _of_evaluation(config, measured),
+        }
     )
-    variables = [part.variable for part in trained]
-    phases = {
-        "selection": phase_figures(
-            None if selecting is None else selecting.total,
-            paper_selection_memory(network, cost, config.batch_size),
-            meters.selection,
-        ),
-        "training": phase_figures(
-            training_memory(network, trained, config.batch_size, config.frozen),
-            paper_memory(network, variables, config.batch_size),
-            meters.training,
-        ),
-        "evaluation": PhaseFigures(),
-    }
-    if evaluated:  # which Table 3 of the paper does not count
-        estimate = inference_memory(network, config.eval_batch_size, config.frozen, trained)
-        phases["evaluation"] = phase_figures(estimate, None, meters.evaluation)
-    return memory_report(phases)
 
 
-def _images_per_pass(selection: Optional[Selection]) -> int:
-    return selection.figures.get("images_per_pass", selection.samples) if selection else 0
+def _of_selection(config: RunConfig, measured: Measured) -> PhaseFigures:
+    network, selection = measured.network, measured.selection
+    cost, at_once = "none", 0
+    if selection is not None:
+        at_once = selection.figures.get("images_per_pass", selection.samples)
+        if config.selection_file is None:
+            cost = train_type_named(selection.train_type).cost
+    estimate = estimate_selection_memory(network, config.batch_size, at_once, cost)
+    return phase_figures(
+        None if estimate is None else estimate.total,
+        paper_selection_memory(network, cost, config.batch_size),
+        measured.meters.selection,
+    )
+
+
+def _of_training(config: RunConfig, measured: Measured) -> PhaseFigures:
+    network, trained = measured.network, measured.trained
+    return phase_figures(
+        training_memory(network, trained, config.batch_size, config.frozen),
+        paper_memory(network, [one.variable for one in trained], config.batch_size),
+        measured.meters.training,
+    )
+
+
+def _of_evaluation(config: RunConfig, measured: Measured) -> PhaseFigures:
+    """Table 3 of the paper does not count it."""
+    size = measured.eval_batch_size
+    if size is None or _accuracies(measured.metrics).last is None:
+        return PhaseFigures()
+    estimate = inference_memory(measured.network, size, config.frozen, measured.trained)
+    return phase_figures(estimate, None, measured.meters.evaluation)

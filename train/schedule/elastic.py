@@ -7,14 +7,15 @@ from dataclasses import replace
 import tensorflow as tf
 
 from common.errors import RunError
+from models.network import Network
 from selection.selection import Selection
 from train.data.batches import Batch, pooled_labels, pooled_samples
-from train.schedule.once import Plan, Stage
+from train.schedule.base import Stage, TrainingSchedule
 from train.step_time import measure_step_times
 from train.trainer import Trainer
 
 
-class ElasticPlan(Plan):
+class ElasticSchedule(TrainingSchedule):
     """Selects before epochs 1, 1 + ``config.interval``, 1 + 2 * ``config.interval``...
 
     What stays selected keeps its momentum, and the optimizer its step. The former trainer is not
@@ -24,15 +25,13 @@ class ElasticPlan(Plan):
     Every choice gets the measured step times beside the predicted one, in its ``figures``.
     """
 
-    def first_stage(self) -> Stage:
-        """The first selection, or the given one, which is then kept.
+    def first_stage(self, network: Network) -> Stage:
+        """The first selection of ``network``.
 
         Raises:
             RunError: no tensor that fits has a positive importance.
         """
-        stage = super().first_stage()
-        if self.given is not None:
-            return stage
+        stage = super().first_stage(network)
         if not stage.selection.num_selected:
             raise RunError(
                 f"no tensor within --rho {self.job.config.rho:g} would lower the loss by a step at "
@@ -43,30 +42,31 @@ class ElasticPlan(Plan):
 
     def next_stage(self, stage: Stage, epoch: int) -> Stage:
         """The same trainer where the same tensors are selected again, or none at all."""
-        if self.given is not None or (epoch - 1) % self.job.config.interval:
+        if (epoch - 1) % self.job.config.interval:
             return stage
-        selection = self.job.select(self.job.network)
+        network = stage.network
+        selection = self.job.select(network)
         if not selection.num_selected:
             return stage
         if _choice(selection) == _choice(stage.selection):
             figures = {**stage.selection.figures, **selection.figures}
             return replace(stage, selection=replace(selection, figures=figures))
         trainer = Trainer(
-            self.job.network,
-            selection.trained(self.job.network.layers),
-            self.job.schedule,
+            network,
+            selection.trained(network.layers),
+            self.job.rates,
             first_step=stage.trainer.steps_taken,
             momentum=stage.trainer.momentum(),
             frozen=self.job.config.frozen,
         )
-        return self._timed(Stage(self.job.network, selection, trainer))
+        return self._timed(Stage(network, selection, trainer))
 
     def _timed(self, stage: Stage) -> Stage:
         """The stage with measured step times among the figures of its selection."""
         times = measure_step_times(
-            self.job.network,
+            stage.network,
             stage.trainer.trained,
-            self.job.schedule,
+            self.job.rates,
             self._batch(),
             frozen=self.job.config.frozen,
         )

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import gc
 import itertools
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
 
 import tensorflow as tf
 
@@ -22,8 +21,8 @@ from models.pruning.shrink import find_pruning, shrink
 from selection.ranking import make_selection
 from selection.selection import Selection
 from train.config.paper_constants import LASSO_RATIO
-from train.data.batches import Batch, epoch_batches
-from train.schedule.once import Job, Plan, Stage
+from train.data.batches import Batch, training_batches
+from train.schedule.base import Job, Stage, TrainingSchedule
 from train.trainer import Trainer
 
 ALIVE_THRESHOLD = 1e-4  # largest weight of a group that counts as zero; PruneTrain, SC 2019
@@ -34,7 +33,7 @@ STRENGTH_BATCHES = 8  # to average the loss over
 Penalty = Callable[[], tf.Tensor]
 
 
-class PrunePlan(Plan):
+class PruneSchedule(TrainingSchedule):
     """Everything is trained under a penalty; with ``--prune structured`` it becomes ever less.
 
     Every ``config.interval`` epochs the dead channels are cut out, and a smaller network goes on
@@ -50,26 +49,26 @@ class PrunePlan(Plan):
         super().__init__(job)
         self.strength = 0.0
 
-    def note(self) -> str:
-        """What can be pruned of the network."""
-        return pruning_note(self.job.network, self.job.config.prune)
+    def note(self, network: Network) -> str:
+        """What can be pruned of it."""
+        return pruning_note(network, self.job.config.prune)
 
-    def first_stage(self) -> Stage:
+    def first_stage(self, network: Network) -> Stage:
         """The whole network, and the strength that the penalty will keep."""
         job = self.job
-        selection = job.select(job.network)
+        selection = job.select(network)
         if job.config.prune == "l1":
             self.strength = L1_STRENGTH
         else:
-            self.strength = lasso_strength(job.network, _batches(job), job.config.prune_ratio)
+            self.strength = lasso_strength(network, _few_batches(job), job.config.prune_ratio)
         trainer = Trainer(
-            job.network,
-            selection.trained(job.network.layers),
-            job.schedule,
-            penalty=self._penalty(job.network),
+            network,
+            selection.trained(network.layers),
+            job.rates,
+            penalty=self._penalty(network),
             frozen=job.config.frozen,
         )
-        return self._stage(job.network, selection, trainer)
+        return self._stage(network, selection, trainer)
 
     def next_stage(self, stage: Stage, epoch: int) -> Stage:
         """Before epochs 1 + interval, 1 + 2 * interval...: without the dead channels."""
@@ -80,8 +79,6 @@ class PrunePlan(Plan):
         if pruning.is_empty:
             return stage
         shrunk = shrink(stage.network, pruning)
-        # From now on only its data and settings are needed.
-        self.job = replace(self.job, network=shrunk.network)
         layers = shrunk.network.layers
         selection = make_selection(
             layers, [True] * len(layers), train_type=stage.selection.train_type
@@ -89,7 +86,7 @@ class PrunePlan(Plan):
         trainer = Trainer(
             shrunk.network,
             selection.trained(layers),
-            self.job.schedule,
+            self.job.rates,
             first_step=stage.trainer.steps_taken,
             momentum=shrunk.carry(stage.trainer.momentum()),
             penalty=self._penalty(shrunk.network),
@@ -175,15 +172,7 @@ def pruning_note(network: Network, prune: str) -> str:
     return f"--prune structured: prunes {what} ({channels:,} in {len(sets)} sets)"
 
 
-def _batches(job: Job) -> Iterable[Batch]:
-    """A few training batches, augmented as in training, of an epoch that training does not see."""
-    config, data = job.config, job.data
-    batches = epoch_batches(
-        data.train,
-        config.batch_size,
-        seed=config.seed,
-        epoch=0,
-        flip=data.flip,
-        rotation=data.rotation if config.rotation is None else config.rotation,
-    )
+def _few_batches(job: Job) -> Iterator[Batch]:
+    """Some training batches, augmented as in training, of an epoch that training does not see."""
+    batches = training_batches(job.config, job.data, epoch=0)
     return itertools.islice(batches, STRENGTH_BATCHES)

@@ -1,0 +1,136 @@
+"""--config and --print_config: a file stands for flags, and the command line goes before it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from main import main
+from tests.helpers import assert_refused
+from train.config.command_line import parse_args
+from train.config.resolve import resolve
+from train.config.run_config import RunConfig
+
+# Every kind of flag: words, paths, numbers, switches, enumerations, and auto.
+EVERYTHING = {
+    "model_name": "digitnet",
+    "dataset_name": "digits",
+    "train_type": "bettitrain",
+    "rho": 0.3,
+    "rho_ch": 1,
+    "batch_size": 16,
+    "num_epochs": 2,
+    "learning_rate": 1e-05,
+    "selection_mode": "pairs",
+    "frozen": "stock",
+    "select_only": True,
+    "download": False,
+    "eval_batch_size": "auto",
+    "max_steps": None,
+    "seed": 3,
+}
+
+
+def _file(folder: Path, content: object) -> str:
+    path = folder / "settings.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return str(path)
+
+
+def test_a_file_is_what_the_same_flags_are(tmp_path):
+    flags = [
+        *("--model_name", "digitnet", "--dataset_name", "digits", "--train_type", "bettitrain"),
+        *("--rho", "0.3", "--batch_size", "16", "--num_epochs", "2", "--learning_rate", "1e-05"),
+        *("--selection_mode", "pairs", "--frozen", "stock", "--select_only", "--seed", "3"),
+    ]
+    assert parse_args(["--config", _file(tmp_path, EVERYTHING)]) == parse_args(flags)
+
+
+def test_the_command_line_goes_before_the_file(tmp_path):
+    path = _file(tmp_path, EVERYTHING)
+    flags = ["--rho", "0.5", "--no-select_only", "--frozen", "lean", "--selection_mode", "auto"]
+    from_file = parse_args(["--config", path])
+    changed = parse_args([*flags, "--config", path])
+    assert changed == replace(
+        from_file, rho=0.5, select_only=False, frozen="lean", selection_mode="fast"
+    )
+
+
+def test_what_print_config_prints_is_such_a_file(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--config", _file(tmp_path, EVERYTHING), "--print_config"])
+    assert ended.value.code == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["train_type"] == "act_norm_betti_train" and printed["learning_rate"] == 1e-05
+    assert parse_args(["--config", _file(tmp_path, printed)]) == resolve(
+        parse_args(["--config", _file(tmp_path, EVERYTHING)])
+    )
+    assert not list(tmp_path.glob("runs"))
+
+
+def test_every_setting_survives_its_file(tmp_path):
+    config = resolve(RunConfig(memory_budget=30.5, num_classes=7, rotation=0.0, run_name="a"))
+    path = _file(tmp_path, config.to_json())
+    assert parse_args(["--config", path]) == config
+
+
+def test_the_config_of_a_run_gives_the_same_run(tmp_path):
+    flags = ["--model_name", "digitnet", "--dataset_name", "digits", "--rho", "0.3", "--seed", "5"]
+    flags += ["--num_epochs", "2", "--max_steps", "60", "--output_dir", str(tmp_path)]
+    assert main(flags) == 0
+    (first,) = tmp_path.iterdir()
+    assert main(["--config", str(first / "config.json")]) == 0
+    (second,) = (path for path in tmp_path.iterdir() if path != first)
+    for name, measured in (
+        ("config.json", {"environment"}),
+        ("selection.json", {"seconds"}),
+        ("metrics.jsonl", {"seconds", "measured_allocator"}),
+    ):
+        one, other = (
+            [json.loads(line) for line in _lines(folder / name)] for folder in (first, second)
+        )
+        for before, after in zip(one, other):
+            assert {k: v for k, v in before.items() if k not in measured} == {
+                k: v for k, v in after.items() if k not in measured
+            }
+        assert len(one) == len(other) > 0
+
+
+def _lines(path: Path) -> list[str]:
+    text = path.read_text()
+    return text.splitlines() if path.suffix == ".jsonl" else [text]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is not JSON"),
+        ("[1]", "must hold one JSON object"),
+        ({"rhoo": 0.1, "modell": 1}, "unknown keys: modell, rhoo"),
+        ({"rho": "0.1"}, 'rho must be a number, not "0.1"'),
+        ({"rho": True}, "rho must be a number, not true"),
+        ({"seed": 1.5}, "seed must be a whole number, not 1.5"),
+        ({"seed": None}, "seed must be a whole number, not null"),
+        ({"weights": 3}, "weights must be a string, not 3"),
+        ({"plan": "yes"}, 'plan must be true or false, not "yes"'),
+        ({"frozen": "warm"}, "invalid choice: 'warm'"),
+        ({"model_name": "vgg17"}, "invalid choice: 'vgg17'"),
+        ({"batch_size": [8]}, "batch_size must be a whole number, not [8]"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_refused(content, message, tmp_path, capsys):
+    assert_refused(["--config", _file(tmp_path, content)], message, tmp_path / "runs", capsys)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path, capsys):
+    flags = ["--config", str(tmp_path / "none.json")]
+    assert_refused(flags, "No such file", tmp_path / "runs", capsys)
+    assert_refused(["--config", str(tmp_path)], "Is a directory", tmp_path / "runs", capsys)
+
+
+def test_a_contradiction_between_file_and_command_line_is_refused(tmp_path, capsys):
+    flags = ["--config", _file(tmp_path, {"rho": 0.1}), "--memory_budget", "30"]
+    assert_refused(flags, "in place of --rho", tmp_path / "runs", capsys)

@@ -1,0 +1,132 @@
+"""The flags of ``main.py``, from the command line and from a configuration file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any, Optional
+
+from common.command_line import OneLineParser
+from common.errors import UserError
+from common.files import read_json
+from train.config.resolve import resolve
+from train.config.run_config import RunConfig
+
+_FLAGS = {entry.name: entry for entry in fields(RunConfig)}
+_ENVIRONMENT = "environment"  # what config.json has beside the flags: nothing to ask for
+_JSON_TYPES: dict[type, tuple[tuple[type, ...], str]] = {
+    bool: ((bool,), "true or false"),
+    int: ((int,), "a whole number"),
+    float: ((int, float), "a number"),
+}
+
+
+def parse_args(argv: Optional[Sequence[str]] = None) -> RunConfig:
+    """Flags to a resolved RunConfig; those on the command line go before those of ``--config``.
+
+    ``--help`` and ``--print_config`` print and exit.
+
+    Raises:
+        UserError: an unknown flag, a bad value, or a file that is no configuration.
+    """
+    parser = _parser()
+    given = vars(parser.parse_args(argv))
+    path, only_print = given.pop("config"), given.pop("print_config")
+    config = resolve(RunConfig(**{**({} if path is None else _from_file(path)), **given}))
+    if only_print:
+        print(json.dumps(config.to_json(), indent=2))
+        parser.exit()
+    return config
+
+
+def _parser() -> argparse.ArgumentParser:
+    """What is not given does not become an attribute, so that a file can fill it in."""
+    parser = OneLineParser(
+        prog="main.py",
+        description="Select layers by Betti numbers of their activations and retrain them.",
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument(
+        "--config",
+        default=None,
+        metavar="FILE",
+        help="take flags from this JSON file, such as the config.json of a run; those on the "
+        "command line go before it",
+    )
+    parser.add_argument(
+        "--print_config",
+        action="store_true",
+        default=False,
+        help="print every setting as resolved, as JSON that --config takes, and stop",
+    )
+    for entry in _FLAGS.values():
+        options = {"help": entry.metadata["help"], **entry.metadata["argparse"]}
+        if is_switch(entry):
+            # On the command line, what a file turns on can be turned off.
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            options["type"] = entry.metadata["type"]
+            if entry.default is not None:
+                options["help"] += f" (default: {entry.default})"
+        parser.add_argument(f"--{entry.name}", **options)
+    return parser
+
+
+def is_switch(entry: Field) -> bool:
+    """Whether this field of ``RunConfig`` is a flag without a value."""
+    return isinstance(entry.default, bool)
+
+
+def _from_file(path: str) -> dict[str, Any]:
+    """The flags in a JSON file, converted and checked as those of the command line.
+
+    Raises:
+        UserError: unreadable, not a JSON object, an unknown key, or a value that its flag does
+            not take.
+    """
+    where = f"--config {path}"
+    try:
+        content = read_json(Path(path).expanduser())
+    except OSError as error:
+        raise UserError(f"{where} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{where} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{where} must hold one JSON object of flags and values")
+    unknown = sorted(set(content) - set(_FLAGS) - {_ENVIRONMENT})
+    if unknown:
+        raise UserError(
+            f"{where} has unknown keys: {', '.join(unknown)}; the flags of --help are known"
+        )
+    words = [
+        word
+        for name, value in content.items()
+        if name != _ENVIRONMENT
+        for word in _words(_FLAGS[name], value, where)
+    ]
+    try:
+        given = vars(_parser().parse_args(words))
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    return {name: value for name, value in given.items() if name in _FLAGS}
+
+
+def _words(entry: Field, value: object, where: str) -> list[str]:
+    """A value of a JSON file as it would stand on the command line."""
+    if value is None and entry.default is None:
+        return []
+    if is_switch(entry):
+        kinds, wanted = _JSON_TYPES[bool]
+    elif value == "auto" and entry.default is None:
+        kinds, wanted = (str,), ""
+    else:
+        kinds, wanted = _JSON_TYPES.get(entry.metadata["json"], ((str,), "a string"))
+    # To Python, true is an int.
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise UserError(f"{where}: {entry.name} must be {wanted}, not {json.dumps(value)}")
+    if isinstance(value, bool):
+        return [f"--{'' if value else 'no-'}{entry.name}"]
+    return [f"--{entry.name}={value}"]

@@ -1,0 +1,51 @@
+"""From what was asked for to what is done: ``auto`` filled in, contradictions refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from models.registry import BACKBONES
+from selection.registry import train_type_named
+from selection.selection_mode import SelectionMode
+from train.config import paper_constants as paper
+from train.config.dataset_names import resolve_dataset_name
+from train.config.flag_rules import check_flags
+from train.config.run_config import RunConfig
+
+
+def resolve(config: RunConfig) -> RunConfig:
+    """``config`` validated, with every ``auto`` replaced that can be without the network.
+
+    An automatic ``run_name`` is numbered when its folder is made, ``eval_batch_size`` depends on
+    what is selected, and with a memory budget ``selection_mode`` on what fits. ``rho`` stays None
+    where a budget stands in its place.
+
+    Raises:
+        UserError: a value is out of its range, or flags contradict each other.
+    """
+    config = replace(
+        config,
+        dataset_name=resolve_dataset_name(config.dataset_name),
+        train_type=train_type_named(config.train_type).name,
+    )
+    check_flags(config)
+    if config.memory_budget is None:
+        config = _filled_in(config, rho=paper.RHO, selection_mode=SelectionMode.FAST)
+    backbone = BACKBONES[config.model_name]
+    config = _filled_in(
+        config,
+        input_size=backbone.input_size,
+        weights=backbone.pretraining,
+        learning_rate=paper.learning_rate(config.model_name, config.dataset_name),
+        selection_batches=paper.selection_batches(config.batch_size),
+    )
+    backbone.check_input_size(config.input_size)
+    return config
+
+
+def _filled_in(config: RunConfig, **defaults: object) -> RunConfig:
+    missing: dict[str, Any] = {
+        name: value for name, value in defaults.items() if getattr(config, name) is None
+    }
+    return replace(config, **missing)

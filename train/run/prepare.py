@@ -1,0 +1,94 @@
+"""What a run starts from: data, network, and what both allow. Nothing is written here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Optional
+
+from common.errors import UserError
+from models.network import Network, build_network
+from models.registry import BACKBONES
+from selection.selection import Selection, load_selection
+from train.config.run_config import RunConfig
+from train.data.datasets import DataBundle, load_dataset
+from train.data.image_store import ImageSet
+from train.optimizer import Schedule
+from train.run.budget import check_budget
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What stays as it is throughout a run. The network, which may shrink, is not part of it.
+
+    Attributes:
+        config: with ``selection_mode`` settled.
+        given: the selection in ``--selection_file``; None without one.
+        rates: learning rate and weight decay over all steps.
+        steps_per_epoch: optimizer steps in an epoch.
+    """
+
+    config: RunConfig
+    data: DataBundle
+    given: Optional[Selection]
+    rates: Schedule
+    steps_per_epoch: int
+
+    @property
+    def test_images(self) -> ImageSet:
+        """Those of ``data``, which a run always asks for."""
+        assert self.data.test is not None
+        return self.data.test
+
+
+def prepare(config: RunConfig) -> tuple[Setting, Network]:
+    """Everything loaded and checked, and the network as it was built.
+
+    Raises:
+        UserError: something cannot be had, or does not go with the rest.
+    """
+    data = load_data(config)
+    network = build_network(
+        BACKBONES[config.model_name],
+        data.num_classes,
+        config.input_size,
+        config.weights,
+        config.bn_mode,
+        config.seed,
+    )
+    config = check_budget(config, network)
+    given = None
+    if config.selection_file is not None:
+        given = load_selection(config.selection_file, network.layers)
+    steps_per_epoch = math.ceil(len(data.train) / config.batch_size)
+    steps = max(1, config.num_epochs * steps_per_epoch)
+    rates = Schedule(config.learning_rate, config.weight_decay, steps)
+    return Setting(config, data, given, rates, steps_per_epoch), network
+
+
+def load_data(config: RunConfig) -> DataBundle:
+    """The data set of ``config``, checked against its ``num_classes`` and batch sizes.
+
+    Raises:
+        UserError: it cannot be had, or contradicts the configuration.
+    """
+    data = load_dataset(
+        config.dataset_name,
+        config.input_size,
+        data_dir=config.data_dir,
+        cache_dir=config.cache_dir,
+        download=config.download,
+        train_split=config.train_split,
+        test_split=config.test_split,
+    )
+    if config.num_classes not in (None, data.num_classes):
+        raise UserError(
+            f"--num_classes {config.num_classes} contradicts {data.name}, "
+            f"which has {data.num_classes} classes"
+        )
+    if config.batch_size > len(data.train):
+        raise UserError(
+            f"--batch_size {config.batch_size} is larger than the training set of {data.name} "
+            f"({len(data.train)} images)"
+        )
+    return data

@@ -1,0 +1,156 @@
+"""What a run has come to so far: measured, kept for the result, written down and printed."""
+
+from __future__ import annotations
+
+import gc
+import time
+from contextlib import AbstractContextManager
+from typing import Optional
+
+import tensorflow as tf
+
+from models.memory.phase_meter import PhaseMeter
+from models.network import Network
+from models.weights import save_network
+from selection.selection import Selection
+from train.run import console
+from train.run.directory import RunDirectory
+from train.run.prepare import Setting
+from train.run.result import Measured, Meters, RunResult, make_result
+from train.schedule.base import Stage
+from train.trainer import EpochResult
+
+
+class Recorder:
+    """One run's folder and figures, from the beginning, so that an interrupted one has a result.
+
+    Attributes:
+        directory: the run's folder.
+        meters: what each phase takes.
+        network: the present one. Nobody else holds it for long: where training goes on with a
+            smaller one, it has to be freed.
+    """
+
+    def __init__(self, setting: Setting, network: Network, started: float) -> None:
+        """Makes the folder. ``started``: ``time.perf_counter()`` when the run began.
+
+        Raises:
+            UserError: the folder cannot be made.
+        """
+        self._setting = setting
+        self._started = started
+        self._stage: Optional[Stage] = None
+        self._eval_batch_size = setting.config.eval_batch_size
+        self._built_parameters = network.params
+        self._selections: list[Selection] = []
+        self._metrics: list[dict] = []
+        self.network = network
+        self.meters = Meters(PhaseMeter(), PhaseMeter(), PhaseMeter())
+        self.directory = RunDirectory.create(setting.config)
+        self.directory.write_config(setting.config)
+
+    @property
+    def stage(self) -> Stage:
+        """What is being trained; there is none before :meth:`enter`."""
+        assert self._stage is not None, "no stage was entered yet"
+        return self._stage
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps taken."""
+        return self._stage.trainer.steps_taken if self._stage else 0
+
+    @property
+    def eval_batch_size(self) -> int:
+        """Images per mini-batch of the evaluation, once :meth:`settle_evaluation` has said it."""
+        assert self._eval_batch_size is not None, "--eval_batch_size auto is not settled yet"
+        return self._eval_batch_size
+
+    def enter(self, stage: Stage) -> None:
+        """Go on with ``stage``, which may be the one we are in."""
+        former = None if self._stage is None else self._stage.selection
+        changed = stage is not self._stage
+        self._stage, self.network = stage, stage.network
+        if changed:
+            gc.collect()  # a trainer's graphs are reference cycles
+        if stage.selection is not former:
+            self.add_selection(stage.selection)
+
+    def add_selection(self, selection: Selection) -> None:
+        """Write and print a selection, which is the latest from now on."""
+        self._selections.append(selection)
+        self.directory.add_selection(selection, epoch=len(self._metrics) + 1)
+        print(console.selection_summary(selection), flush=True)
+        if selection.num_selected and not selection.layers[-1].selected:
+            print(console.FROZEN_HEAD_WARNING, flush=True)
+
+    def settle_evaluation(self, batch_size: int) -> None:
+        """Evaluate with ``batch_size`` from now on; ``config.json`` says so."""
+        self._eval_batch_size = batch_size
+        self.directory.write_config(self._setting.config, eval_batch_size=batch_size)
+
+    def tensorboard(self) -> AbstractContextManager:
+        """Inside it, epochs are written for TensorBoard, too."""
+        path = str(self.directory.path / "tensorboard")
+        return tf.summary.create_file_writer(path).as_default()
+
+    def add_epoch(self, epoch: int, result: EpochResult, test_accuracy: Optional[float]) -> None:
+        """Write and print one line of ``metrics.jsonl``; epoch 0 is before any training."""
+        line = {
+            "epoch": epoch,
+            "train_loss": result.loss,
+            "train_accuracy": result.accuracy,
+            "test_accuracy": test_accuracy,
+            "seconds": result.seconds,
+            "learning_rate": self._setting.rates.rate(max(0, self.steps - 1)),
+            "measured_allocator": self.meters.training.latest_allocator_peak,
+            **self.stage.figures,
+        }
+        self._metrics.append(line)
+        self.directory.add_metrics(line)
+        print(console.epoch_line(line, self._setting.config.num_epochs), flush=True)
+        if epoch:
+            for name in ("train_loss", "train_accuracy", "test_accuracy", "learning_rate"):
+                if line[name] is not None:
+                    tf.summary.scalar(name, line[name], step=epoch)
+
+    def save_weights(self, ended: bool) -> None:
+        """``weights.h5`` after an epoch, if ``--save_weights`` asks for it now."""
+        keep = self._setting.config.save_weights
+        *before, now = [line["test_accuracy"] for line in self._metrics]
+        best = max((accuracy for accuracy in before if accuracy is not None), default=-1.0)
+        new_best = now is not None and now > best
+        if (keep == "last" and ended) or (keep == "best" and new_best):
+            model = self.network.model
+            self.directory.write_file("weights.h5", lambda path: save_network(model, str(path)))
+
+    def finish(self, status: str, error: Optional[str] = None) -> RunResult:
+        """Write and print the result of what was measured so far."""
+        if self._selections:
+            self._draw_selection(self._selections[-1])
+        measured = Measured(
+            network=self.network,
+            built_parameters=self._built_parameters,
+            selections=self._selections,
+            metrics=self._metrics,
+            meters=self.meters,
+            eval_batch_size=self._eval_batch_size,
+            steps=self.steps,
+            wall_seconds=time.perf_counter() - self._started,
+        )
+        config = self._setting.config
+        result = make_result(config, measured, status, error)
+        self.directory.write_result(result)
+        print(console.result_summary(result, config.memory_accounting), flush=True)
+        return result
+
+    def _draw_selection(self, selection: Selection) -> None:
+        # Only at the end: importing matplotlib and drawing take longer than many first steps.
+        from train.run.plots import plot_selection
+
+        title = (
+            f"{self.network.backbone.title} on {self._setting.data.name}: {selection.train_type}"
+        )
+        self.directory.write_file(
+            "selection.png", lambda path: plot_selection(selection, title, path)
+        )

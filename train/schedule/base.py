@@ -1,0 +1,80 @@
+"""What every course of training has in common: stages, and what decides on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Optional
+
+from models.network import Network
+from selection.selection import Selection
+from train.config.run_config import RunConfig
+from train.data.datasets import DataBundle
+from train.optimizer import Schedule
+from train.trainer import Trainer
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """Epochs in which the same variables of the same network are trained.
+
+    Attributes:
+        figures: what is worth recording about it in every epoch's metrics (parameters left...).
+    """
+
+    network: Network
+    selection: Selection
+    trainer: Trainer
+    figures: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What a course of training works with.
+
+    Attributes:
+        data: training and test images.
+        rates: learning rate and weight decay of the whole run.
+        given: a selection to keep throughout, in place of the train type's.
+        select: chooses layers of a network in its present state, by the run's train type; that
+            is measured as selection.
+    """
+
+    config: RunConfig
+    data: DataBundle
+    rates: Schedule
+    given: Optional[Selection]
+    select: Callable[[Network], Selection]
+
+
+class TrainingSchedule:
+    """One selection before training, or a given one, and no change after that.
+
+    It holds no network: that of the present stage is the only one there is.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+
+    def note(self, network: Network) -> str:  # noqa: ARG002
+        """What a user should know about training ``network``, a line; empty if there is nothing."""
+        return ""
+
+    def first_stage(self, network: Network) -> Stage:
+        """What is trained from the first epoch on, of ``network`` as it was built."""
+        return self.stage_of(network, self.job.given or self.job.select(network))
+
+    def next_stage(self, stage: Stage, epoch: int) -> Stage:  # noqa: ARG002
+        """What is trained from ``epoch`` (2 or later) on, given what was until then."""
+        return stage
+
+    def stage_of(self, network: Network, selection: Selection, first_step: int = 0) -> Stage:
+        """A stage that trains ``selection`` of ``network``."""
+        trainer = Trainer(
+            network,
+            selection.trained(network.layers),
+            self.job.rates,
+            first_step=first_step,
+            frozen=self.job.config.frozen,
+        )
+        return Stage(network, selection, trainer)

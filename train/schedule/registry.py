@@ -1,0 +1,24 @@
+"""The courses of training by name, as the registry of train types gives them."""
+
+from __future__ import annotations
+
+from selection.registry import train_type_named
+from train.schedule.base import Job, TrainingSchedule
+from train.schedule.elastic import ElasticSchedule
+from train.schedule.once import DelayedSelection
+from train.schedule.prune import PruneSchedule
+
+_SCHEDULES: dict[str, type[TrainingSchedule]] = {
+    "once": TrainingSchedule,
+    "elastic": ElasticSchedule,
+    "prune": PruneSchedule,
+}
+
+
+def schedule_for(job: Job) -> TrainingSchedule:
+    """That of the run's train type; a given selection is kept throughout."""
+    if job.config.select_at_epoch:
+        return DelayedSelection(job)
+    if job.given is not None:
+        return TrainingSchedule(job)
+    return _SCHEDULES[train_type_named(job.config.train_type).schedule](job)
