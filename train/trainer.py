@@ -17,7 +17,7 @@ from models.trained import Trained
 from train.gradients.lean.gradients import LeanGradients
 from train.gradients.slices import Parts
 from train.gradients.stock import StockGradients
-from train.optimizer import Schedule, apply_gradients, momentum_slots, sgdw
+from train.optimizer import LearningRateSchedule, apply_gradients, momentum_slots, sgdw
 
 _GRADIENTS = {FrozenMode.LEAN: LeanGradients, FrozenMode.STOCK: StockGradients}
 
@@ -52,7 +52,7 @@ class Trainer:
 
     Args:
         trained: what to train.
-        schedule: learning rate and weight decay over all steps of the run.
+        rates: learning rate and weight decay over all steps of the run.
         first_step: steps taken before by other trainers of the same run.
         momentum: momentum to go on with, by variable; the others start at zero. Sliced
             variables always start at zero.
@@ -64,7 +64,7 @@ class Trainer:
         self,
         network: Network,
         trained: Sequence[Trained],
-        schedule: Schedule,
+        rates: LearningRateSchedule,
         *,
         first_step: int = 0,
         momentum: Optional[Mapping] = None,
@@ -74,10 +74,9 @@ class Trainer:
         self.network = network
         self.trained = tuple(trained)
         self.steps_taken = first_step
-        self.schedule = schedule
         self._parts = Parts(self.trained)
         self.variables = self._parts.leaves
-        self.optimizer = sgdw(schedule, self.variables, first_step)
+        self.optimizer = sgdw(rates, self.variables, first_step)
         for variable, slot in zip(self.variables, momentum_slots(self.optimizer, self.variables)):
             if momentum and variable.ref() in momentum:
                 slot.assign(momentum[variable.ref()])

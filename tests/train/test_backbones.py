@@ -13,7 +13,7 @@ from models.network import build_network
 from models.registry import BACKBONES
 from selection.registry import TRAIN_TYPES
 from tests.helpers import random_pixels, selection_request, snapshot
-from train.optimizer import Schedule
+from train.optimizer import LearningRateSchedule
 from train.schedule.prune import group_lasso, pruning_note
 from train.trainer import Trainer
 
@@ -68,7 +68,7 @@ def test_a_step_on_half_of_the_channels(name):
     trained = selection.trained(network.layers)
     assert any(part.channels is not None for part in trained)
     before = snapshot(network)
-    trainer = Trainer(network, trained, Schedule(1e-3, 0.5, 10))
+    trainer = Trainer(network, trained, LearningRateSchedule(1e-3, 0.5, 10))
     batch = tf.constant(images[:4], tf.float32), tf.constant([0, 1, 2, 3], tf.int64)
     trainer.train_epoch([batch], lambda *_: None)
     parts = {part.variable.ref(): part for part in trained}

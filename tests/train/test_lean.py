@@ -21,7 +21,7 @@ from train.gradients.lean.bits import Bits, KeptOutput, passing
 from train.gradients.lean.gradients import LeanGradients
 from train.gradients.slices import Parts
 from train.gradients.stock import StockGradients
-from train.optimizer import Schedule
+from train.optimizer import LearningRateSchedule
 from train.trainer import Trainer
 
 _layers = tf.keras.layers
@@ -204,7 +204,7 @@ def test_loss_curves_are_those_of_stock_training():
             for i in (0, 1, 4, 18)
             for v in network.layers[i].variables
         ]
-        trainer = Trainer(network, trained, Schedule(0.003, 5e-4, 30), frozen=frozen)
+        trainer = Trainer(network, trained, LearningRateSchedule(0.003, 5e-4, 30), frozen=frozen)
         losses = []
         for _ in range(30):
             batch = tf.constant(random_pixels(8, seed=0), tf.float32)
@@ -224,7 +224,7 @@ def test_the_allocator_sees_the_difference():
     batch = tf.constant(random_pixels(8, 128), tf.float32), tf.constant(np.arange(8) % 5, tf.int64)
     peaks = {}
     for frozen in FrozenMode:
-        trainer = Trainer(network, trained, Schedule(1e-4, 5e-4, 10), frozen=frozen)
+        trainer = Trainer(network, trained, LearningRateSchedule(1e-4, 5e-4, 10), frozen=frozen)
         trainer.train_epoch([batch], lambda *_: None)
         gc.collect()
         meter = PhaseMeter()

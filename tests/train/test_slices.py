@@ -97,7 +97,7 @@ def test_no_full_weight_gradient_is_computed():
 
 @pytest.mark.parametrize("index", [0, 1, 3, 18])
 def test_frozen_channels_stay_bit_identical_through_training(index):
-    from train.optimizer import Schedule
+    from train.optimizer import LearningRateSchedule
     from train.trainer import Trainer
 
     network = tiny_network("digits")
@@ -105,7 +105,7 @@ def test_frozen_channels_stay_bit_identical_through_training(index):
     kept = (1, 3)
     trained = [Trained(variable, kept, layer) for variable in layer.variables]
     before = [weight.numpy() for weight in network.model.weights]
-    trainer = Trainer(network, trained, Schedule(0.05, 0.1, 20))
+    trainer = Trainer(network, trained, LearningRateSchedule(0.05, 0.1, 20))
     labels = tf.constant([0, 1, 2, 3], tf.int64)
     images = tf.constant(random_pixels(4), tf.float32)
     trainer.train_epoch([(images, labels)] * 5, lambda *_: None)
@@ -124,7 +124,7 @@ def test_frozen_channels_stay_bit_identical_through_training(index):
 
 def test_sliced_training_equals_masked_training():
     """Against the obvious way: full gradients, then every frozen entry put back after each step."""
-    from train.optimizer import Schedule
+    from train.optimizer import LearningRateSchedule
     from train.trainer import Trainer
 
     kept, ends = (0, 2, 5), []
@@ -141,7 +141,7 @@ def test_sliced_training_equals_masked_training():
             for variable in network.layers[index].variables
         ]
         trained = parts if sliced else [Trained(p.variable, None, p.layer) for p in parts]
-        trainer = Trainer(network, trained, Schedule(0.02, 5e-2, 10))
+        trainer = Trainer(network, trained, LearningRateSchedule(0.02, 5e-2, 10))
         for batch in batches:
             old = [part.variable.numpy() for part in parts]
             trainer.train_epoch([batch], lambda *_: None)
