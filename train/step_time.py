@@ -52,7 +52,7 @@ def measure_step_times(
     with _restored(network):
         still = replace(rates, learning_rate=0.0)
         trainers = [
-            Trainer(network, parts, still, frozen=frozen) for parts in (trained, everything)
+            Trainer(network, choice, still, frozen=frozen) for choice in (trained, everything)
         ]
         steps = [
             functools.partial(trainer.train_epoch, [batch], lambda *_: None) for trainer in trainers

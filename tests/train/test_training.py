@@ -208,7 +208,7 @@ def test_a_trainer_goes_on_where_another_stopped():
             batches = batches[cut:]
         trainer.train_epoch(batches, _ignore)
         assert trainer.steps_taken == 5
-        ends.append([part.variable.numpy() for part in trained])
+        ends.append([one.variable.numpy() for one in trained])
         slots = momentum_slots(trainer.optimizer, trainer.variables)
         assert all(slot.numpy().any() for slot in slots)
     for a, b in zip(*ends):
