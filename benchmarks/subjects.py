@@ -21,14 +21,14 @@ from train.config.resolve import resolve
 from train.config.run_config import RunConfig
 from train.data.datasets import DataBundle
 from train.data.image_store import ImageSet, MemoryImages
-from train.optimizer import Schedule
+from train.optimizer import LearningRateSchedule
 from train.run.selecting import selection_request
 from train.trainer import Trainer
 
 BATCH_SIZE = 8
 NUM_CLASSES = 37  # Oxford-IIIT Pets, as in the paper's Table 3
 POOLED = 40  # images
-SCHEDULE = Schedule(1e-6, 5e-4, 1000)  # small: random networks diverge easily
+SCHEDULE = LearningRateSchedule(1e-6, 5e-4, 1000)  # small: random networks diverge easily
 STEPS = 2  # of which the allocator's peak is taken: the second one has everything allocated
 
 

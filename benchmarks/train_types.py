@@ -27,7 +27,7 @@ from models.network import build_network
 from models.registry import BACKBONES
 from selection.registry import TRAIN_TYPES
 from selection.selection import load_selection
-from train.optimizer import Schedule
+from train.optimizer import LearningRateSchedule
 from train.step_time import measure_step_times
 
 ELASTIC_RHO = "0.533"  # ElasticTrainer's own default
@@ -74,7 +74,7 @@ def step_ratio(folder: Path) -> Optional[float]:
     selection = load_selection(str(folder / "selection.json"), network.layers)
     images = tf.constant(noise(config["batch_size"], config["input_size"]), tf.float32)
     batch = images, tf.zeros([config["batch_size"]], tf.int64)
-    schedule = Schedule(config["learning_rate"], config["weight_decay"], 1000)
+    schedule = LearningRateSchedule(config["learning_rate"], config["weight_decay"], 1000)
     trained = selection.trained(network.layers)
     return measure_step_times(network, trained, schedule, batch)["measured_time_ratio"]
 

@@ -273,7 +273,7 @@ from models.registry import BACKBONES
 from tests.helpers import whole
 from models.frozen_mode import FrozenMode
 from train.trainer import Trainer
-from train.optimizer import Schedule
+from train.optimizer import LearningRateSchedule
 
 name, chosen, frozen = json.load(sys.stdin)
 frozen = FrozenMode(frozen)
@@ -282,7 +282,8 @@ picked = [network.layers[i] for i in chosen] if chosen else network.layers
 variables = [v for layer in picked for v in layer.variables]
 images = tf.constant(np.random.default_rng(0).integers(0, 256, (8, 160, 160, 3)), tf.float32)
 batch = images, tf.constant(np.arange(8) % 5, tf.int64)
-trainer = Trainer(network, whole(network, variables), Schedule(1e-6, 0.0, 9), frozen=frozen)
+rates = LearningRateSchedule(1e-6, 0.0, 9)
+trainer = Trainer(network, whole(network, variables), rates, frozen=frozen)
 with PhaseMeter() as meter:
     trainer.train_epoch([batch] * 2, lambda *_: None)
 estimate = estimate_memory(network, variables, 8, frozen=frozen).total

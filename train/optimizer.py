@@ -14,7 +14,7 @@ from train.config.paper_constants import MOMENTUM
 
 
 @dataclass(frozen=True)
-class Schedule:
+class LearningRateSchedule:
     """Learning rate and weight decay on a cosine to 0 over ``steps`` optimizer steps.
 
     Attributes:
@@ -37,7 +37,9 @@ class Schedule:
         return float(self.cosine(self.learning_rate)(step))
 
 
-def sgdw(schedule: Schedule, variables: Sequence[tf.Variable], first_step: int = 0) -> Any:
+def sgdw(
+    schedule: LearningRateSchedule, variables: Sequence[tf.Variable], first_step: int = 0
+) -> Any:
     """SGD with momentum 0.9 (not Nesterov) and decoupled weight decay, both on ``schedule``.
 
     Momentum slots of ``variables`` are made at once, so that a ``tf.function`` is traced only
@@ -60,7 +62,9 @@ def sgdw(schedule: Schedule, variables: Sequence[tf.Variable], first_step: int =
     return optimizer
 
 
-def keras_sgdw(schedule: Schedule, variables: Sequence[tf.Variable], first_step: int = 0) -> Any:
+def keras_sgdw(
+    schedule: LearningRateSchedule, variables: Sequence[tf.Variable], first_step: int = 0
+) -> Any:
     """The same optimizer by Keras alone; see :func:`sgdw`."""
     optimizer = tf.keras.optimizers.SGD(
         schedule.cosine(schedule.learning_rate),

@@ -13,7 +13,7 @@ from models.frozen_mode import FrozenMode
 from models.network import Network
 from models.trained import Trained
 from train.data.batches import Batch
-from train.optimizer import Schedule
+from train.optimizer import LearningRateSchedule
 from train.trainer import Trainer
 
 REPEATS = 5
@@ -22,7 +22,7 @@ REPEATS = 5
 def measure_step_times(
     network: Network,
     trained: Sequence[Trained],
-    schedule: Schedule,
+    rates: LearningRateSchedule,
     batch: Batch,
     repeats: int = REPEATS,
     *,
@@ -50,9 +50,9 @@ def measure_step_times(
         Trained(variable, None, layer) for layer in network.layers for variable in layer.variables
     ]
     with _restored(network):
-        still = replace(schedule, learning_rate=0.0)
+        still = replace(rates, learning_rate=0.0)
         trainers = [
-            Trainer(network, parts, still, frozen=frozen) for parts in (trained, everything)
+            Trainer(network, choice, still, frozen=frozen) for choice in (trained, everything)
         ]
         steps = [
             functools.partial(trainer.train_epoch, [batch], lambda *_: None) for trainer in trainers

@@ -15,9 +15,9 @@ from models.frozen_mode import FrozenMode
 from models.network import Network
 from models.trained import Trained
 from train.gradients.lean.gradients import LeanGradients
-from train.gradients.slices import Parts
+from train.gradients.leaves import Leaves
 from train.gradients.stock import StockGradients
-from train.optimizer import Schedule, apply_gradients, momentum_slots, sgdw
+from train.optimizer import LearningRateSchedule, apply_gradients, momentum_slots, sgdw
 
 _GRADIENTS = {FrozenMode.LEAN: LeanGradients, FrozenMode.STOCK: StockGradients}
 
@@ -52,7 +52,7 @@ class Trainer:
 
     Args:
         trained: what to train.
-        schedule: learning rate and weight decay over all steps of the run.
+        rates: learning rate and weight decay over all steps of the run.
         first_step: steps taken before by other trainers of the same run.
         momentum: momentum to go on with, by variable; the others start at zero. Sliced
             variables always start at zero.
@@ -64,7 +64,7 @@ class Trainer:
         self,
         network: Network,
         trained: Sequence[Trained],
-        schedule: Schedule,
+        rates: LearningRateSchedule,
         *,
         first_step: int = 0,
         momentum: Optional[Mapping] = None,
@@ -74,14 +74,13 @@ class Trainer:
         self.network = network
         self.trained = tuple(trained)
         self.steps_taken = first_step
-        self.schedule = schedule
-        self._parts = Parts(self.trained)
-        self.variables = self._parts.leaves
-        self.optimizer = sgdw(schedule, self.variables, first_step)
+        self._leaves = Leaves(self.trained)
+        self.variables = self._leaves.variables
+        self.optimizer = sgdw(rates, self.variables, first_step)
         for variable, slot in zip(self.variables, momentum_slots(self.optimizer, self.variables)):
             if momentum and variable.ref() in momentum:
                 slot.assign(momentum[variable.ref()])
-        self._build_functions(_GRADIENTS[frozen](network.model, self._parts), penalty)
+        self._build_functions(_GRADIENTS[frozen](network.model, self._leaves), penalty)
 
     def _build_functions(
         self, gradients_of: Callable, penalty: Optional[Callable[[], tf.Tensor]]
@@ -106,7 +105,7 @@ class Trainer:
             # Not before: the decay of every variable would be computed, and wait, from the start.
             with tf.control_dependencies(gradients):
                 apply_gradients(self.optimizer, gradients, self.variables)
-            self._parts.write_back()
+            self._leaves.write_back()
             return loss, _count_correct(logits, labels)
 
         @tf.function(input_signature=signature, autograph=False)
@@ -118,7 +117,7 @@ class Trainer:
 
     def momentum(self) -> dict:
         """Copies of the momentum of the wholly trained variables, by ``variable.ref()``."""
-        whole = self._parts.whole
+        whole = self._leaves.whole
         slots = momentum_slots(self.optimizer, whole)
         return {variable.ref(): slot.numpy() for variable, slot in zip(whole, slots)}
 

@@ -14,7 +14,7 @@ from models.registry import BACKBONES
 from selection.memory import estimate_selection_memory
 from selection.registry import TRAIN_TYPES
 from tests.helpers import random_pixels, selection_request, snapshot
-from train.optimizer import Schedule
+from train.optimizer import LearningRateSchedule
 from train.run.estimates import training_memory
 from train.schedule.prune import group_lasso, pruning_note
 from train.trainer import Trainer
@@ -70,20 +70,20 @@ def test_a_step_on_half_of_the_channels(name):
     )
     selection = TRAIN_TYPES["act_norm_betti_train"].select(request)
     trained = selection.trained(network.layers)
-    assert any(part.channels is not None for part in trained)
+    assert any(one.channels is not None for one in trained)
     before = snapshot(network)
-    trainer = Trainer(network, trained, Schedule(1e-3, 0.5, 10))
+    trainer = Trainer(network, trained, LearningRateSchedule(1e-3, 0.5, 10))
     batch = tf.constant(images[:4], tf.float32), tf.constant([0, 1, 2, 3], tf.int64)
     trainer.train_epoch([batch], lambda *_: None)
-    parts = {part.variable.ref(): part for part in trained}
+    by_variable = {one.variable.ref(): one for one in trained}
     for weight, old in zip(network.model.weights, before):
         changed = weight.numpy() != old
-        part = parts.get(weight.ref())
-        if part is None:
+        one = by_variable.get(weight.ref())
+        if one is None:
             assert not changed.any(), weight.name
-        elif part.channels is not None:
-            by_channel = np.moveaxis(changed, part.axis, 0)
-            assert not np.delete(by_channel, part.channels, axis=0).any(), weight.name
+        elif one.channels is not None:
+            by_channel = np.moveaxis(changed, one.axis, 0)
+            assert not np.delete(by_channel, one.channels, axis=0).any(), weight.name
 
 
 @pytest.mark.parametrize("name", BACKBONES)

@@ -18,7 +18,7 @@ from tests.helpers import random_pixels, snapshot, tiny_network, whole
 from train.config.resolve import resolve
 from train.config.run_config import RunConfig
 from train.data.datasets import load_dataset
-from train.optimizer import Schedule, momentum_slots
+from train.optimizer import LearningRateSchedule, momentum_slots
 from train.run.selecting import LayerChooser
 from train.schedule.base import Job
 from train.schedule.elastic import ElasticSchedule
@@ -26,7 +26,7 @@ from train.schedule.registry import schedule_for
 from train.step_time import measure_step_times
 
 NAME = "elastic_training"
-SCHEDULE = Schedule(1e-3, 5e-4, 100)
+SCHEDULE = LearningRateSchedule(1e-3, 5e-4, 100)
 SLACK = 150_000  # bytes; the allocator rounds up to the pieces it has: half of DigitNet's weights
 
 
@@ -97,7 +97,7 @@ def _job(data, select_layers, given=None) -> Job:
             learning_rate=0.01,
         )
     )
-    return Job(config, data, Schedule(0.01, 5e-4, 200), given, select_layers)
+    return Job(config, data, LearningRateSchedule(0.01, 5e-4, 200), given, select_layers)
 
 
 def _given_choices(network, choices):

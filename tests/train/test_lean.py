@@ -19,9 +19,9 @@ from models.trained import Trained
 from tests.helpers import random_pixels, tiny_network, whole
 from train.gradients.lean.bits import Bits, KeptOutput, passing
 from train.gradients.lean.gradients import LeanGradients
-from train.gradients.slices import Parts
+from train.gradients.leaves import Leaves
 from train.gradients.stock import StockGradients
-from train.optimizer import Schedule
+from train.optimizer import LearningRateSchedule
 from train.trainer import Trainer
 
 _layers = tf.keras.layers
@@ -109,7 +109,7 @@ MODELS = {
 
 
 def _gradients(kind, model, trained, images, labels):
-    compiled = tf.function(kind(model, Parts(trained)), autograph=False)
+    compiled = tf.function(kind(model, Leaves(trained)), autograph=False)
     loss, logits, gradients = compiled(images, labels)
     return float(loss), logits.numpy(), [gradient.numpy() for gradient in gradients]
 
@@ -123,19 +123,19 @@ def test_gradients_are_tensorflows_own_for_any_choice_of_variables(name):
     labels = tf.constant([0, 1, 2, 3], tf.int64)
     everything = [Trained(v, None, one) for one in selectable_layers(model) for v in one.variables]
     loss, logits, expected = _gradients(StockGradients, model, everything, images, labels)
-    scale = {part.variable.ref(): g for part, g in zip(everything, expected)}
+    scale = {one.variable.ref(): g for one, g in zip(everything, expected)}
     generator = np.random.default_rng(0)
-    mixed = [[part for part in everything if generator.random() < 0.3] for _ in range(3)]
+    mixed = [[one for one in everything if generator.random() < 0.3] for _ in range(3)]
     order = generator.permutation(len(everything))[:14]
     for trained in [everything, *([everything[index]] for index in order), *mixed]:
         found_loss, found_logits, found = _gradients(LeanGradients, model, trained, images, labels)
         assert found_loss == pytest.approx(loss, rel=1e-5)
         np.testing.assert_allclose(found_logits, logits, rtol=1e-4, atol=1e-5)
-        for part, gradient in zip(trained, found):
-            wanted = scale[part.variable.ref()]
+        for one, gradient in zip(trained, found):
+            wanted = scale[one.variable.ref()]
             tolerance = 1e-5 * np.abs(wanted).max() + 1e-7  # a key's bias has no gradient at all
             np.testing.assert_allclose(
-                gradient, wanted, rtol=1e-3, atol=tolerance, err_msg=part.variable.name
+                gradient, wanted, rtol=1e-3, atol=tolerance, err_msg=one.variable.name
             )
 
 
@@ -180,7 +180,7 @@ def test_bits_hold_any_mask():
 
 def _packings(network, variables) -> int:
     """How many masks a step on ``variables`` packs."""
-    compiled = tf.function(LeanGradients(network.model, Parts(whole(network, variables))))
+    compiled = tf.function(LeanGradients(network.model, Leaves(whole(network, variables))))
     pixels = tf.TensorSpec([None, *network.model.input_shape[1:]], tf.float32)
     graph = compiled.get_concrete_function(pixels, tf.TensorSpec([None], tf.int64)).graph
     return sum(op.type == "RightShift" for op in graph.get_operations())
@@ -204,7 +204,7 @@ def test_loss_curves_are_those_of_stock_training():
             for i in (0, 1, 4, 18)
             for v in network.layers[i].variables
         ]
-        trainer = Trainer(network, trained, Schedule(0.003, 5e-4, 30), frozen=frozen)
+        trainer = Trainer(network, trained, LearningRateSchedule(0.003, 5e-4, 30), frozen=frozen)
         losses = []
         for _ in range(30):
             batch = tf.constant(random_pixels(8, seed=0), tf.float32)
@@ -224,7 +224,7 @@ def test_the_allocator_sees_the_difference():
     batch = tf.constant(random_pixels(8, 128), tf.float32), tf.constant(np.arange(8) % 5, tf.int64)
     peaks = {}
     for frozen in FrozenMode:
-        trainer = Trainer(network, trained, Schedule(1e-4, 5e-4, 10), frozen=frozen)
+        trainer = Trainer(network, trained, LearningRateSchedule(1e-4, 5e-4, 10), frozen=frozen)
         trainer.train_epoch([batch], lambda *_: None)
         gc.collect()
         meter = PhaseMeter()

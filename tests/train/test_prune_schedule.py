@@ -34,7 +34,7 @@ from train.config.resolve import resolve
 from train.config.run_config import RunConfig
 from train.data.datasets import DataBundle
 from train.data.image_store import ImageSet, MemoryImages
-from train.optimizer import Schedule, momentum_slots
+from train.optimizer import LearningRateSchedule, momentum_slots
 from train.run.story import run
 from train.schedule.base import Job
 from train.schedule.prune import PruneSchedule, group_lasso, l1_norm, lasso_strength, pruning_note
@@ -102,7 +102,7 @@ def test_strength_makes_the_lasso_a_fifth_of_the_loss():
     assert strength * penalty / (loss + strength * penalty) == pytest.approx(0.2, rel=1e-4)
 
 
-_SCHEDULE = Schedule(0.01, 5e-4, 40)
+_SCHEDULE = LearningRateSchedule(0.01, 5e-4, 40)
 
 
 def _batches(count: int, seed: int = 0, size: int = 4, pixels: int = 32, classes: int = 5):
@@ -121,7 +121,7 @@ def _ignore(loss, accuracy):
 
 
 def _train_everything(
-    network: Network, strength: float = 1e-3, schedule: Schedule = _SCHEDULE, **options
+    network: Network, strength: float = 1e-3, schedule: LearningRateSchedule = _SCHEDULE, **options
 ) -> Trainer:
     count = len(network.layers)
     selection = make_selection(network.layers, [True] * count, train_type="prune_training")
@@ -327,7 +327,9 @@ def test_the_lasso_itself_empties_the_weakest_channels():
             values = kernel.numpy()
             np.moveaxis(values, axis, 0)[weak] *= 0.02
             kernel.assign(values)
-    trainer = _train_everything(network, strength=0.02, schedule=Schedule(5e-3, 5e-4, 400))
+    trainer = _train_everything(
+        network, strength=0.02, schedule=LearningRateSchedule(5e-3, 5e-4, 400)
+    )
     batches = _batches(4, pixels=8, classes=3)
     for _ in range(100):
         trainer.train_epoch(batches, _ignore)

@@ -12,7 +12,7 @@ from models.layers import selectable_layers
 from models.trained import Trained
 from tests.helpers import random_pixels, tiny_network
 from train.gradients.lean.gradients import LeanGradients
-from train.gradients.slices import Parts
+from train.gradients.leaves import Leaves
 from train.gradients.stock import StockGradients
 
 
@@ -46,7 +46,7 @@ def _small_vit() -> tf.keras.Model:
 
 def _gradients(kind, model, trained, images):
     labels = tf.range(tf.shape(images)[0], dtype=tf.int64) % 6
-    return kind(model, Parts(trained))(images, labels)[1:]
+    return kind(model, Leaves(trained))(images, labels)[1:]
 
 
 def _trained(model, share: float) -> list[Trained]:
@@ -68,13 +68,13 @@ def test_slices_have_the_masked_full_gradients(kind, model, share):
     size = model.input_shape[1]
     images = tf.constant(random_pixels(5, size) / 128.0, tf.float32)
     trained = _trained(model, share)
-    whole = [Trained(part.variable, None, part.layer) for part in trained]
+    whole = [Trained(one.variable, None, one.layer) for one in trained]
     logits, full = _gradients(StockGradients, model, whole, images)
     sliced_logits, found = _gradients(kind, model, trained, images)
     np.testing.assert_allclose(sliced_logits, logits, rtol=1e-4, atol=1e-5)
-    for part, gradient, expected in zip(trained, found, full):
-        wanted = np.take(expected.numpy(), part.channels, axis=part.axis)
-        assert gradient.shape == wanted.shape and part.params == wanted.size
+    for one, gradient, expected in zip(trained, found, full):
+        wanted = np.take(expected.numpy(), one.channels, axis=one.axis)
+        assert gradient.shape == wanted.shape and one.params == wanted.size
         scale = np.abs(wanted).max()
         np.testing.assert_allclose(gradient, wanted, rtol=2e-4, atol=2e-5 * scale + 1e-6)
 
@@ -83,13 +83,13 @@ def test_no_full_weight_gradient_is_computed():
     """The filter-gradient operations of the step's graph have the slice's shape."""
     model = _all_kinds(False)
     trained = _trained(model, 0.5)
-    step = tf.function(LeanGradients(model, Parts(trained)), autograph=False)
+    step = tf.function(LeanGradients(model, Leaves(trained)), autograph=False)
 
     labels = tf.TensorSpec([4], tf.int64)
     graph = step.get_concrete_function(tf.TensorSpec([4, 12, 12, 3]), labels).graph
     operations = [op for op in graph.get_operations() if "BackpropFilter" in op.type]
     shapes = [op.outputs[0].shape.as_list() for op in operations]
-    wanted = [part.variable for part in trained if part.variable.shape.rank == 4]
+    wanted = [one.variable for one in trained if one.variable.shape.rank == 4]
     assert len(shapes) == len(wanted) == 3
     assert [8 // 2] in [shape[-1:] for shape in shapes] and [10 // 2] in [s[-1:] for s in shapes]
     assert not any(shape == variable.shape.as_list() for shape in shapes for variable in wanted)
@@ -97,7 +97,7 @@ def test_no_full_weight_gradient_is_computed():
 
 @pytest.mark.parametrize("index", [0, 1, 3, 18])
 def test_frozen_channels_stay_bit_identical_through_training(index):
-    from train.optimizer import Schedule
+    from train.optimizer import LearningRateSchedule
     from train.trainer import Trainer
 
     network = tiny_network("digits")
@@ -105,11 +105,11 @@ def test_frozen_channels_stay_bit_identical_through_training(index):
     kept = (1, 3)
     trained = [Trained(variable, kept, layer) for variable in layer.variables]
     before = [weight.numpy() for weight in network.model.weights]
-    trainer = Trainer(network, trained, Schedule(0.05, 0.1, 20))
+    trainer = Trainer(network, trained, LearningRateSchedule(0.05, 0.1, 20))
     labels = tf.constant([0, 1, 2, 3], tf.int64)
     images = tf.constant(random_pixels(4), tf.float32)
     trainer.train_epoch([(images, labels)] * 5, lambda *_: None)
-    refs = {part.variable.ref(): part for part in trained}
+    refs = {one.variable.ref(): one for one in trained}
     for weight, old in zip(network.model.weights, before):
         changed = weight.numpy() != old
         if weight.ref() not in refs:
@@ -119,12 +119,12 @@ def test_frozen_channels_stay_bit_identical_through_training(index):
         assert not np.delete(by_channel, kept, axis=0).any()
         assert by_channel[list(kept)].any()
     slots = [slot for slot in trainer.optimizer.variables() if slot.shape.rank]
-    assert sum(int(np.prod(slot.shape)) for slot in slots) == sum(part.params for part in trained)
+    assert sum(int(np.prod(slot.shape)) for slot in slots) == sum(one.params for one in trained)
 
 
 def test_sliced_training_equals_masked_training():
     """Against the obvious way: full gradients, then every frozen entry put back after each step."""
-    from train.optimizer import Schedule
+    from train.optimizer import LearningRateSchedule
     from train.trainer import Trainer
 
     kept, ends = (0, 2, 5), []
@@ -135,21 +135,21 @@ def test_sliced_training_equals_masked_training():
     for sliced in (True, False):
         network = tiny_network("digits")
         network.model.get_layer("dropout").rate = 0.0
-        parts = [
+        slices = [
             Trained(variable, kept, network.layers[index])
             for index in (2, 3)
             for variable in network.layers[index].variables
         ]
-        trained = parts if sliced else [Trained(p.variable, None, p.layer) for p in parts]
-        trainer = Trainer(network, trained, Schedule(0.02, 5e-2, 10))
+        trained = slices if sliced else [Trained(p.variable, None, p.layer) for p in slices]
+        trainer = Trainer(network, trained, LearningRateSchedule(0.02, 5e-2, 10))
         for batch in batches:
-            old = [part.variable.numpy() for part in parts]
+            old = [one.variable.numpy() for one in slices]
             trainer.train_epoch([batch], lambda *_: None)
             if not sliced:
-                for part, before in zip(parts, old):
+                for one, before in zip(slices, old):
                     merged = before.copy()
-                    merged[..., list(kept)] = part.variable.numpy()[..., list(kept)]
-                    part.variable.assign(merged)
-        ends.append([part.variable.numpy() for part in parts])
+                    merged[..., list(kept)] = one.variable.numpy()[..., list(kept)]
+                    one.variable.assign(merged)
+        ends.append([one.variable.numpy() for one in slices])
     for a, b in zip(*ends):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)

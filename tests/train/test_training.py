@@ -16,7 +16,7 @@ from models.registry import BACKBONES
 from tests.helpers import random_pixels, snapshot, tiny_network, whole
 from train.config.command_line import parse_args
 from train.data.augment import compiled_stages
-from train.optimizer import Schedule, apply_gradients, keras_sgdw, momentum_slots, sgdw
+from train.optimizer import LearningRateSchedule, apply_gradients, keras_sgdw, momentum_slots, sgdw
 from train.run.estimates import inference_memory
 from train.run.evaluation import FASTEST, evaluation_batch_size
 from train.run.prepare import prepare
@@ -47,7 +47,7 @@ def test_tensorflow_addons_and_keras_take_the_same_steps():
     ends = []
     for make in (sgdw, keras_sgdw):
         variable = tf.Variable(start)
-        optimizer = make(Schedule(0.1, 5e-2, 30), [variable])
+        optimizer = make(LearningRateSchedule(0.1, 5e-2, 30), [variable])
         for gradient in gradients:
             apply_gradients(optimizer, [tf.constant(gradient)], [variable])
         ends.append(variable.numpy())
@@ -61,7 +61,7 @@ def test_sgdw_against_its_definition():
     weight = generator.normal(size=5)
     gradients = generator.normal(size=(8, 5))
     variable = tf.Variable(weight.astype(np.float32))
-    schedule = Schedule(0.2, 0.1, 8)
+    schedule = LearningRateSchedule(0.2, 0.1, 8)
     optimizer = sgdw(schedule, [variable])
     velocity = np.zeros(5)
     for step, gradient in enumerate(gradients):
@@ -79,7 +79,7 @@ def test_only_selected_variables_change(indices):
     layers = network.layers if indices is None else [network.layers[index] for index in indices]
     variables = [variable for layer in layers for variable in layer.variables]
     before = snapshot(network)
-    trainer = Trainer(network, whole(network, variables), Schedule(0.05, 5e-4, 10))
+    trainer = Trainer(network, whole(network, variables), LearningRateSchedule(0.05, 5e-4, 10))
     trainer.train_epoch(_batches(), _ignore)
     trained = {variable.ref() for variable in variables}
     for weight, old in zip(network.model.weights, before):
@@ -96,7 +96,7 @@ def test_gradients_are_those_of_the_whole_network():
         dropout.rate = 0.0  # else the two runs would draw different masks
         chosen = [v for index in (0, 7, 18) for v in network.layers[index].variables]
         variables = network.model.trainable_variables if everything else chosen
-        trainer = Trainer(network, whole(network, variables), Schedule(0.01, 5e-4, 10))
+        trainer = Trainer(network, whole(network, variables), LearningRateSchedule(0.01, 5e-4, 10))
         trainer.train_epoch(_batches(1), _ignore)
         ends.append([variable.numpy() for variable in chosen])
     for partial, full in zip(*ends):
@@ -107,7 +107,7 @@ def test_resnet_step_leaves_moving_statistics_and_frozen_layers_alone():
     network = build_network(BACKBONES["resnet50"], 5, 32, "none", bn_mode="paper")
     variables = [v for index in (3, 60, 106) for v in network.layers[index].variables]
     before = snapshot(network)
-    trainer = Trainer(network, whole(network, variables), Schedule(0.01, 5e-4, 10))
+    trainer = Trainer(network, whole(network, variables), LearningRateSchedule(0.01, 5e-4, 10))
     trainer.train_epoch(_batches(2), _ignore)
     trained = {variable.ref() for variable in variables}
     for weight, old in zip(network.model.weights, before):
@@ -117,7 +117,7 @@ def test_resnet_step_leaves_moving_statistics_and_frozen_layers_alone():
 def test_a_loss_that_is_not_finite_names_the_step():
     network = tiny_network()
     variables = list(network.head.variables)
-    trainer = Trainer(network, whole(network, variables), Schedule(1e38, 0.0, 10))
+    trainer = Trainer(network, whole(network, variables), LearningRateSchedule(1e38, 0.0, 10))
     with pytest.raises(RunError, match=r"loss is (nan|inf) at step [2-9]"):
         trainer.train_epoch(_batches(9), _ignore)
 
@@ -125,7 +125,7 @@ def test_a_loss_that_is_not_finite_names_the_step():
 def test_max_steps_and_partial_batches():
     network = tiny_network()
     variables = list(network.head.variables)
-    trainer = Trainer(network, whole(network, variables), Schedule(0.01, 0.0, 10))
+    trainer = Trainer(network, whole(network, variables), LearningRateSchedule(0.01, 0.0, 10))
     seen = []
     ragged = [*_batches(2), *_batches(1, size=3)]
     result = trainer.train_epoch(ragged, lambda loss, _: seen.append(loss))
@@ -137,7 +137,7 @@ def test_max_steps_and_partial_batches():
 
 def test_evaluation_counts_exactly():
     network = tiny_network("digits")
-    trainer = Trainer(network, [], Schedule(0.01, 0.0, 1))
+    trainer = Trainer(network, [], LearningRateSchedule(0.01, 0.0, 1))
     batches = [*_batches(2), *_batches(1, size=3)]
     predictions = [network.model(x, training=False).numpy().argmax(1) for x, _ in batches]
     correct = sum((p == y.numpy()).sum() for p, (_, y) in zip(predictions, batches))
@@ -198,7 +198,7 @@ def test_a_trainer_goes_on_where_another_stopped():
         network = tiny_network("digits")
         network.model.get_layer("dropout").rate = 0.0
         trained = whole(network, network.head.variables)
-        schedule = Schedule(0.05, 5e-2, 6)
+        schedule = LearningRateSchedule(0.05, 5e-2, 6)
         trainer = Trainer(network, trained, schedule)
         batches = _batches(5)
         if cut is not None:
@@ -208,7 +208,7 @@ def test_a_trainer_goes_on_where_another_stopped():
             batches = batches[cut:]
         trainer.train_epoch(batches, _ignore)
         assert trainer.steps_taken == 5
-        ends.append([part.variable.numpy() for part in trained])
+        ends.append([one.variable.numpy() for one in trained])
         slots = momentum_slots(trainer.optimizer, trainer.variables)
         assert all(slot.numpy().any() for slot in slots)
     for a, b in zip(*ends):

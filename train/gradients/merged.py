@@ -14,24 +14,24 @@ import tensorflow as tf
 from models.backbones.vit_layers import ClassToken, PositionEmbedding, SelfAttention
 from models.batch_norm import FixedBatchNormalization
 from models.forward import Override
-from train.gradients.slices import Parts
+from train.gradients.leaves import Leaves
 
 Read = Callable[[tf.Variable], tf.Tensor]
 
 
-def merged_layers(parts: Parts) -> dict[int, Override]:
+def merged_layers(leaves: Leaves) -> dict[int, Override]:
     """``id(Keras layer)`` -> how to compute it, for each layer that is trained in slices.
 
     Raises:
         ValueError: a layer of a kind that cannot be trained in slices.
     """
-    return {id(layer): _override(layer, parts) for layer in parts.sliced_layers()}
+    return {id(layer): _override(layer, leaves) for layer in leaves.sliced_layers()}
 
 
-def _override(layer: tf.keras.layers.Layer, parts: Parts) -> Override:
+def _override(layer: tf.keras.layers.Layer, leaves: Leaves) -> Override:
     def read(variable: tf.Variable) -> tf.Tensor:
-        part = parts.find(variable)
-        return variable.value() if part is None else part.merged()
+        leaf = leaves.find(variable)
+        return variable.value() if leaf is None else leaf.merged()
 
     for kind, make in _KINDS:
         if isinstance(layer, kind):

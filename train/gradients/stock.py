@@ -7,8 +7,8 @@ from typing import Optional
 import tensorflow as tf
 
 from models.forward import forward
+from train.gradients.leaves import Leaves
 from train.gradients.merged import merged_layers
-from train.gradients.slices import Parts
 
 
 class StockGradients:
@@ -18,21 +18,21 @@ class StockGradients:
     kept for it is TensorFlow's choice: nearly every activation, frozen layers' included.
     """
 
-    def __init__(self, model: tf.keras.Model, parts: Parts) -> None:
+    def __init__(self, model: tf.keras.Model, leaves: Leaves) -> None:
         self._model = model
-        self._leaves = parts.leaves
-        self._overrides = merged_layers(parts)
+        self._variables = leaves.variables
+        self._overrides = merged_layers(leaves)
 
     def __call__(
         self, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, list[Optional[tf.Tensor]]]:
         """As ``LeanGradients`` (``train/gradients/lean/gradients.py``)."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(self._leaves)
+            tape.watch(self._variables)
             logits = forward(self._model, images, self._overrides, training=True)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
             loss = tf.reduce_mean(losses)
-        return loss, logits, tape.gradient(loss, self._leaves)
+        return loss, logits, tape.gradient(loss, self._variables)
 
     def logits(self, images: tf.Tensor) -> tf.Tensor:
         """As ``LeanGradients.logits``."""

@@ -13,7 +13,7 @@ from selection.selection import Selection, load_selection
 from train.config.run_config import RunConfig
 from train.data.datasets import DataBundle, load_dataset
 from train.data.image_store import ImageSet
-from train.optimizer import Schedule
+from train.optimizer import LearningRateSchedule
 from train.run.budget import check_budget
 
 
@@ -31,7 +31,7 @@ class Setting:
     config: RunConfig
     data: DataBundle
     given: Optional[Selection]
-    rates: Schedule
+    rates: LearningRateSchedule
     steps_per_epoch: int
 
     @property
@@ -62,7 +62,7 @@ def prepare(config: RunConfig) -> tuple[Setting, Network]:
         given = load_selection(config.selection_file, network.layers)
     steps_per_epoch = math.ceil(len(data.train) / config.batch_size)
     steps = max(1, config.num_epochs * steps_per_epoch)
-    rates = Schedule(config.learning_rate, config.weight_decay, steps)
+    rates = LearningRateSchedule(config.learning_rate, config.weight_decay, steps)
     return Setting(config, data, given, rates, steps_per_epoch), network
 
 

@@ -10,7 +10,7 @@ from models.network import Network
 from selection.selection import Selection
 from train.config.run_config import RunConfig
 from train.data.datasets import DataBundle
-from train.optimizer import Schedule
+from train.optimizer import LearningRateSchedule
 from train.trainer import Trainer
 
 
@@ -42,7 +42,7 @@ class Job:
 
     config: RunConfig
     data: DataBundle
-    rates: Schedule
+    rates: LearningRateSchedule
     given: Optional[Selection]
     select: Callable[[Network], Selection]
 

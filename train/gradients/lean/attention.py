@@ -11,11 +11,11 @@ from models.backbones.vit_layers import SelfAttention
 from train.gradients.lean.linear import Gradients, Linear, Pullback
 from train.gradients.lean.order import after
 from train.gradients.lean.products import dense_product
-from train.gradients.slices import Parts
+from train.gradients.leaves import Leaves
 
 
 def record_attention(
-    layer: SelfAttention, x: tf.Tensor, crossed: bool, parts: Parts
+    layer: SelfAttention, x: tf.Tensor, crossed: bool, leaves: Leaves
 ) -> tuple[tf.Tensor, Pullback]:
     """Output ``[batch, tokens, hidden]`` for x of the same shape, and the way back.
 
@@ -33,7 +33,7 @@ def record_attention(
         return tf.reshape(tf.transpose(per_head, [0, 2, 1, 3]), [-1, heads * size])
 
     def project(kernel: tf.Variable, bias: tf.Variable, rows: tf.Tensor, wanted: bool):
-        return Linear(dense_product(kernel), bias).record(rows, wanted, parts)
+        return Linear(dense_product(kernel), bias).record(rows, wanted, leaves)
 
     inward = [
         project(kernel, bias, flat, crossed)

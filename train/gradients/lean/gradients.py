@@ -14,8 +14,8 @@ from train.gradients.lean.linear import Gradients, Pullback
 from train.gradients.lean.order import after
 from train.gradients.lean.single import record_layer
 from train.gradients.lean.units import LinearUnit, Segment, Unit, units_of
+from train.gradients.leaves import Leaves
 from train.gradients.merged import merged_layers
-from train.gradients.slices import Parts
 
 Step = tuple[Unit, Pullback, list[bool]]
 
@@ -29,16 +29,16 @@ class LeanGradients:
     results.
     """
 
-    def __init__(self, model: tf.keras.Model, parts: Parts) -> None:
+    def __init__(self, model: tf.keras.Model, leaves: Leaves) -> None:
         self._model = model
-        self._parts = parts
+        self._leaves = leaves
         self._units = units_of(model)
-        self._overrides = merged_layers(parts)
+        self._overrides = merged_layers(leaves)
 
     def __call__(
         self, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, list[Optional[tf.Tensor]]]:
-        """Mean loss, logits ``[batch, classes]``, and the gradient of each of ``parts.leaves``.
+        """Mean loss, logits ``[batch, classes]``, and the gradient of each of ``leaves.variables``.
 
         Args:
             images: raw pixels ``[batch, size, size, 3]``, float32.
@@ -56,7 +56,7 @@ class LeanGradients:
         return (
             tf.reduce_mean(losses),
             logits,
-            [found.get(leaf.ref()) for leaf in self._parts.leaves],
+            [found.get(leaf.ref()) for leaf in self._leaves.variables],
         )
 
     def logits(self, images: tf.Tensor) -> tf.Tensor:
@@ -82,7 +82,7 @@ class LeanGradients:
         for unit in units:
             inputs = [values[id(tensor)] for tensor in unit.inputs]
             crossings = [crossed[id(tensor)] for tensor in unit.inputs]
-            trained = any(self._parts.of(layer) for layer in unit.layers)
+            trained = any(self._leaves.of(layer) for layer in unit.layers)
             crossed[id(unit.output)] = trained or any(crossings)
             if crossed[id(unit.output)]:
                 stays = id(unit.output) in staying
@@ -98,8 +98,8 @@ class LeanGradients:
         staying = set()
         for unit in units:
             if isinstance(unit, LinearUnit):
-                part = self._parts.find(unit.linear.product.kernel)
-                if part is not None and not (part.is_slice and unit.linear.product.by_channel):
+                leaf = self._leaves.find(unit.linear.product.kernel)
+                if leaf is not None and not (leaf.is_slice and unit.linear.product.by_channel):
                     staying.add(id(unit.inputs[0]))
         return staying
 
@@ -129,13 +129,13 @@ class LeanGradients:
         self, unit: Unit, inputs: list[tf.Tensor], crossings: list[bool], stays: bool
     ) -> tuple[tf.Tensor, Pullback]:
         if isinstance(unit, LinearUnit):
-            return unit.linear.record(*inputs, *crossings, self._parts, output_stays=stays)
+            return unit.linear.record(*inputs, *crossings, self._leaves, output_stays=stays)
         if isinstance(unit, Segment):
             return self._record_segment(unit, inputs, crossings)
         (layer,) = unit.layers
         if isinstance(layer, SelfAttention):
-            return record_attention(layer, *inputs, *crossings, self._parts)
-        return record_layer(layer, self._call(unit), inputs, crossings, self._parts)
+            return record_attention(layer, *inputs, *crossings, self._leaves)
+        return record_layer(layer, self._call(unit), inputs, crossings, self._leaves)
 
     def _record_segment(
         self, unit: Segment, inputs: list[tf.Tensor], crossings: list[bool]

@@ -18,7 +18,7 @@ from models.batch_norm import FixedBatchNormalization
 from train.gradients.lean.bits import KeptOutput, Winners, passes, passing
 from train.gradients.lean.order import after
 from train.gradients.lean.products import Product, shape_like
-from train.gradients.slices import Part, Parts
+from train.gradients.leaves import Leaf, Leaves
 
 Gradients = dict  # variable.ref() of a leaf -> its gradient
 Pullback = Callable[[tf.Tensor, Gradients], list[Optional[tf.Tensor]]]
@@ -48,7 +48,7 @@ class Linear:
         return y if self.pooling is None else self.pooling(y)
 
     def record(
-        self, x: tf.Tensor, crossed: bool, parts: Parts, *, output_stays: bool = False
+        self, x: tf.Tensor, crossed: bool, leaves: Leaves, *, output_stays: bool = False
     ) -> tuple[tf.Tensor, Pullback]:
         """The output, and the function that carries a gradient from there back.
 
@@ -56,11 +56,11 @@ class Linear:
             crossed: whether the gradient of x is wanted.
             output_stays: whether somebody keeps the whole output for the backward pass anyway.
         """
-        gamma = None if self.norm is None else parts.find(self.norm.gamma)
+        gamma = None if self.norm is None else leaves.find(self.norm.gamma)
         if gamma is None or gamma.is_slice:
-            y, back = self._record_folded(x, crossed, parts, gamma)
+            y, back = self._record_folded(x, crossed, leaves, gamma)
         else:
-            y, back = self._record_apart(x, crossed, parts, gamma)
+            y, back = self._record_apart(x, crossed, leaves, gamma)
         if not self.rectified:
             return y, back
         y = self._rectify(y)
@@ -73,10 +73,10 @@ class Linear:
         return after(gate.made, y), lambda dy, found: back(gate.times(dy), found)
 
     def _record_folded(
-        self, x: tf.Tensor, crossed: bool, parts: Parts, gamma: Optional[Part]
+        self, x: tf.Tensor, crossed: bool, leaves: Leaves, gamma: Optional[Leaf]
     ) -> tuple[tf.Tensor, Pullback]:
         """The batch norm in the kernel. Its own input is there only if gamma's slice needs it."""
-        kernel = parts.find(self.product.kernel)
+        kernel = leaves.find(self.product.kernel)
         x_kept, z, made = x, None, []
         if kernel is not None and self.product.by_channel and kernel.is_slice:
             x_kept = kernel.take(x)
@@ -90,11 +90,11 @@ class Linear:
             y = self.norm(after(z, y))
 
         def back(dy: tf.Tensor, found: Gradients) -> list[Optional[tf.Tensor]]:
-            done = self._to_offsets(dy, parts, found)
+            done = self._to_offsets(dy, leaves, found)
             if gamma is not None:
                 done.append(_put(found, gamma, self._to_gamma(gamma, z, dy)))
             if kernel is not None:
-                gradient = self.product.to_kernel(x_kept, kernel.take(dy), kernel.leaf.shape)
+                gradient = self.product.to_kernel(x_kept, kernel.take(dy), kernel.variable.shape)
                 if self.norm is not None:
                     gradient = self.product.scaled(gradient, kernel.take(self._scale()))
                 done.append(_put(found, kernel, gradient))
@@ -103,7 +103,7 @@ class Linear:
         return after(made, y), back
 
     def _record_apart(
-        self, x: tf.Tensor, crossed: bool, parts: Parts, gamma: Part
+        self, x: tf.Tensor, crossed: bool, leaves: Leaves, gamma: Leaf
     ) -> tuple[tf.Tensor, Pullback]:
         """The batch norm as an operation of its own, whose input is kept for gamma."""
         z = self._with_bias(self.product.forward(x, self.product.kernel))
@@ -122,7 +122,7 @@ class Linear:
             )
             done = [_put(found, gamma, d_gamma)]
             beta, bias, kernel = (
-                parts.find(v) for v in (norm.beta, self.bias, self.product.kernel)
+                leaves.find(v) for v in (norm.beta, self.bias, self.product.kernel)
             )
             if beta is not None:
                 done.append(_put(found, beta, beta.take(d_beta)))
@@ -130,7 +130,7 @@ class Linear:
                 done.append(_put(found, bias, _channel_sums(bias.take(dz))))
             if kernel is not None:
                 x_kept = kernel.take(x) if self.product.by_channel else x
-                gradient = self.product.to_kernel(x_kept, kernel.take(dz), kernel.leaf.shape)
+                gradient = self.product.to_kernel(x_kept, kernel.take(dz), kernel.variable.shape)
                 done.append(_put(found, kernel, gradient))
             return self._to_input(x, crossed, dz, self.product.kernel.value(), done)
 
@@ -179,27 +179,27 @@ class Linear:
             return self.product.forward(x, self.product.kernel) * scale + shift
         return tf.nn.bias_add(self.product.forward(x, self._scaled_kernel(x)), shift)
 
-    def _to_offsets(self, dy: tf.Tensor, parts: Parts, found: Gradients) -> list[tf.Tensor]:
+    def _to_offsets(self, dy: tf.Tensor, leaves: Leaves, found: Gradients) -> list[tf.Tensor]:
         done = []
-        beta = None if self.norm is None else parts.find(self.norm.beta)
-        for part, scaled in ((beta, False), (parts.find(self.bias), self.norm is not None)):
-            if part is not None:
-                total = _channel_sums(part.take(dy))
-                total = total * part.take(self._scale()) if scaled else total
-                done.append(_put(found, part, total))
+        beta = None if self.norm is None else leaves.find(self.norm.beta)
+        for leaf, scaled in ((beta, False), (leaves.find(self.bias), self.norm is not None)):
+            if leaf is not None:
+                total = _channel_sums(leaf.take(dy))
+                total = total * leaf.take(self._scale()) if scaled else total
+                done.append(_put(found, leaf, total))
         return done
 
-    def _to_gamma(self, part: Part, kept: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
-        mean, inverse = part.take(self.norm.moving_mean), part.take(self._inverse())
+    def _to_gamma(self, leaf: Leaf, kept: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
+        mean, inverse = leaf.take(self.norm.moving_mean), leaf.take(self._inverse())
         # The mean goes off before the sum: after it, two large numbers would be subtracted.
         centred = after(dy, kept) - mean
-        return _channel_sums(centred * part.take(dy)) * inverse
+        return _channel_sums(centred * leaf.take(dy)) * inverse
 
 
 def _channel_sums(tensor: tf.Tensor) -> tf.Tensor:
     return tf.raw_ops.BiasAddGrad(out_backprop=tensor)
 
 
-def _put(found: Gradients, part: Part, gradient: tf.Tensor) -> tf.Tensor:
-    found[part.leaf.ref()] = gradient
+def _put(found: Gradients, leaf: Leaf, gradient: tf.Tensor) -> tf.Tensor:
+    found[leaf.variable.ref()] = gradient
     return gradient

@@ -14,7 +14,7 @@ from train.gradients.lean.bits import Winners, passing
 from train.gradients.lean.linear import Gradients, Pullback
 from train.gradients.lean.order import after
 from train.gradients.lean.products import shape_like
-from train.gradients.slices import Parts
+from train.gradients.leaves import Leaves
 
 _layers = tf.keras.layers
 Call = Callable[..., tf.Tensor]
@@ -25,7 +25,7 @@ def record_layer(
     call: Call,
     inputs: Sequence[tf.Tensor],
     crossed: Sequence[bool],
-    parts: Parts,
+    leaves: Leaves,
 ) -> tuple[tf.Tensor, Pullback]:
     """The output of ``layer`` for ``inputs``, and the way back; see ``Linear.record``.
 
@@ -37,10 +37,10 @@ def record_layer(
     """
     for kinds, rule in _RULES:
         if isinstance(layer, kinds):
-            found = rule(layer, call, inputs, parts)
+            found = rule(layer, call, inputs, leaves)
             if found is not None:
                 return found
-    return _recomputed(call, inputs, crossed, [part.leaf for part in parts.of(layer)])
+    return _recomputed(call, inputs, crossed, [leaf.variable for leaf in leaves.of(layer)])
 
 
 def _recomputed(
@@ -64,7 +64,7 @@ def _recomputed(
     return output, pullback
 
 
-def _relu(layer, call, inputs, parts):  # noqa: ARG001
+def _relu(layer, call, inputs, leaves):  # noqa: ARG001
     rectified, cap = rectifier(layer)
     if not rectified:
         return None
@@ -73,7 +73,7 @@ def _relu(layer, call, inputs, parts):  # noqa: ARG001
     return after(bits.made, y), lambda dy, _: [bits.times(dy)]
 
 
-def _gelu(layer, call, inputs, parts):  # noqa: ARG001
+def _gelu(layer, call, inputs, leaves):  # noqa: ARG001
     """GELU in its exact form x Phi(x), with the derivative Phi(x) + x phi(x)."""
     if layer.activation is not tf.keras.activations.gelu:
         return None
@@ -88,25 +88,25 @@ def _gelu(layer, call, inputs, parts):  # noqa: ARG001
     return call(x), pullback
 
 
-def _add(layer, call, inputs, parts):  # noqa: ARG001
+def _add(layer, call, inputs, leaves):  # noqa: ARG001
     if len(inputs) != len(layer.input):
         return None  # something is added to itself
     return call(*inputs), lambda dy, _: [dy] * len(inputs)
 
 
-def _reshape(layer, call, inputs, parts):  # noqa: ARG001
+def _reshape(layer, call, inputs, leaves):  # noqa: ARG001
     (x,) = inputs
     return call(x), lambda dy, _: [tf.reshape(dy, shape_like(x, dy))]
 
 
-def _zero_padding(layer, call, inputs, parts):  # noqa: ARG001
+def _zero_padding(layer, call, inputs, leaves):  # noqa: ARG001
     (x,) = inputs
     (top, _), (left, _) = layer.padding
     height, width = x.shape[1:3]
     return call(x), lambda dy, _: [dy[:, top : top + height, left : left + width]]
 
 
-def _mean(layer, call, inputs, parts):  # noqa: ARG001
+def _mean(layer, call, inputs, leaves):  # noqa: ARG001
     """Global average pooling."""
     (x,) = inputs
     height, width = x.shape[1:3]
@@ -118,7 +118,7 @@ def _mean(layer, call, inputs, parts):  # noqa: ARG001
     return call(x), pullback
 
 
-def _average_pooling(layer, call, inputs, parts):  # noqa: ARG001
+def _average_pooling(layer, call, inputs, leaves):  # noqa: ARG001
     if layer.data_format != "channels_last":
         return None
     (x,) = inputs
@@ -137,14 +137,14 @@ def _average_pooling(layer, call, inputs, parts):  # noqa: ARG001
     return call(x), pullback
 
 
-def _concatenate(layer, call, inputs, parts):  # noqa: ARG001
+def _concatenate(layer, call, inputs, leaves):  # noqa: ARG001
     if len(inputs) != len(layer.input):
         return None
     sizes = [tensor.shape[layer.axis] for tensor in inputs]
     return call(*inputs), lambda dy, _: tf.split(dy, sizes, axis=layer.axis)
 
 
-def _max_pooling(layer, call, inputs, parts):  # noqa: ARG001
+def _max_pooling(layer, call, inputs, leaves):  # noqa: ARG001
     (x,) = inputs
     if by_windows(layer):
         y = call(x)
@@ -167,36 +167,36 @@ def _max_pooling(layer, call, inputs, parts):  # noqa: ARG001
     return after(positions, y), pullback
 
 
-def _dropout(layer, call, inputs, parts):  # noqa: ARG001
+def _dropout(layer, call, inputs, leaves):  # noqa: ARG001
     (x,) = inputs
     mask = call(tf.ones_like(x))  # 0, or 1 / (1 - rate)
     return x * mask, lambda dy, _: [dy * mask]
 
 
-def _first_token(layer, call, inputs, parts):  # noqa: ARG001
+def _first_token(layer, call, inputs, leaves):  # noqa: ARG001
     (x,) = inputs
     return call(x), lambda dy, _: [tf.pad(dy[:, None], [[0, 0], [0, x.shape[1] - 1], [0, 0]])]
 
 
-def _class_token(layer, call, inputs, parts):
+def _class_token(layer, call, inputs, leaves):
     (x,) = inputs
-    part = parts.find(layer.token)
+    leaf = leaves.find(layer.token)
 
     def pullback(dy: tf.Tensor, found: Gradients) -> list[tf.Tensor]:
-        if part is not None:
-            found[part.leaf.ref()] = part.take(tf.reduce_sum(dy[:, :1], 0, keepdims=True))
+        if leaf is not None:
+            found[leaf.variable.ref()] = leaf.take(tf.reduce_sum(dy[:, :1], 0, keepdims=True))
         return [dy[:, 1:]]
 
     return call(x), pullback
 
 
-def _positions(layer, call, inputs, parts):
+def _positions(layer, call, inputs, leaves):
     (x,) = inputs
-    part = parts.find(layer.positions)
+    leaf = leaves.find(layer.positions)
 
     def pullback(dy: tf.Tensor, found: Gradients) -> list[tf.Tensor]:
-        if part is not None:
-            found[part.leaf.ref()] = part.take(tf.reduce_sum(dy, 0, keepdims=True))
+        if leaf is not None:
+            found[leaf.variable.ref()] = leaf.take(tf.reduce_sum(dy, 0, keepdims=True))
         return [dy]
 
     return call(x), pullback
