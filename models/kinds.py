@@ -140,7 +140,7 @@ def type_name(layer: tf.keras.layers.Layer) -> str:
     return kind.value if kind in _NAMED else type(layer).__name__
 
 
-def kernels_of(layer: tf.keras.layers.Layer) -> tuple[tf.Variable, ...]:
+def kernels(layer: tf.keras.layers.Layer) -> tuple[tf.Variable, ...]:
     """The kernels of a convolution, a dense layer or attention, in Keras' order; else none."""
     return tuple(getattr(layer, name) for name in _KERNELS.get(kind_of(layer), ()))
 

@@ -16,7 +16,7 @@ from models.backbones.vit_layers import SelfAttention
 from models.batch_norm import has_fixed_statistics
 from models.graph.fusion import by_windows
 from models.graph.operation import Builder, Extra, Saved, Weights, Writes
-from models.kinds import LayerKind, kernels_of, kind_of
+from models.kinds import LayerKind, kernels, kind_of
 
 Rule = Callable[[Builder, Any, tuple[int, ...]], int]
 
@@ -44,7 +44,7 @@ def _unknown(builder: Builder, layer: Any, inputs: tuple[int, ...]) -> int:
 
 
 def _linear(builder: Builder, layer: Any, inputs: tuple[int, ...]) -> int:
-    (kernel,) = kernels_of(layer)
+    (kernel,) = kernels(layer)
     chain = builder.chain_of(layer)
     scaled = chain is not None and chain.norm is not None  # a copy with the norm's scale
     output = builder.add(

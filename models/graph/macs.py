@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from models.backbones.vit_layers import SelfAttention
-from models.kinds import LINEAR, LayerKind, kernels_of
+from models.kinds import LINEAR, LayerKind, kernels
 from models.layers import Layer
 
 
@@ -19,7 +19,7 @@ def layer_macs(layer: Layer) -> int:
     if kind is LayerKind.SELF_ATTENTION:
         return _attention_macs(layer.keras_layer)
     if kind in LINEAR:
-        (kernel,) = kernels_of(layer.keras_layer)
+        (kernel,) = kernels(layer.keras_layer)
         # A depthwise one has its input channels, of which each output reads one, on axis 2.
         read = kernel.shape[:2] if kind is LayerKind.DEPTHWISE_CONV else kernel.shape[:-1]
         return positions * math.prod(read)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from models.backbones.vit_layers import ClassToken, FirstToken, PositionEmbedding, SelfAttention
 from models.batch_norm import FixedBatchNormalization, has_batch_statistics, has_fixed_statistics
-from models.kinds import LayerKind, channel_axis, exact_kind, kernels_of, kind_of, type_name
+from models.kinds import LayerKind, channel_axis, exact_kind, kernels, kind_of, type_name
 from models.network import build_network
 from models.pruning.channel_groups import ChannelOffset
 from models.registry import BACKBONES
@@ -74,7 +74,7 @@ def test_the_channel_axis_counts_the_channels_of_the_output(layer):
     shape = [2, 5, 6] if kind_of(layer) is LayerKind.SELF_ATTENTION else [2, 5, 5, 6]
     x = tf.random.stateless_normal(shape, [0, 1])
     layer(x)
-    *_, kernel = kernels_of(layer)
+    *_, kernel = kernels(layer)
     axis = channel_axis(kind_of(layer), kernel.shape.rank)
     values = kernel.numpy()
     np.moveaxis(values, axis, 0)[1] = 0

@@ -8,18 +8,12 @@ the right gradients whatever the layer does; they are computed for the whole var
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Optional
 
 import tensorflow as tf
 
 from models.backbones.vit_layers import ClassToken, PositionEmbedding, SelfAttention
-from models.batch_norm import (
-    FixedBatchNormalization,
-    has_batch_statistics,
-    has_fixed_statistics,
-)
+from models.batch_norm import FixedBatchNormalization
 from models.forward import Override
-from models.kinds import LayerKind, kind_of
 from train.gradients.leaves import Leaves
 
 Read = Callable[[tf.Variable], tf.Tensor]
@@ -39,11 +33,10 @@ def _override(layer: tf.keras.layers.Layer, leaves: Leaves) -> Override:
         leaf = leaves.find(variable)
         return variable.value() if leaf is None else leaf.merged()
 
-    make = _RULES.get(kind_of(layer))
-    override = None if make is None else make(layer, read)
-    if override is None:
-        raise ValueError(f"layer {layer.name} ({type(layer).__name__}) cannot be trained in slices")
-    return override
+    for kind, make in _KINDS:
+        if isinstance(layer, kind):
+            return make(layer, read)
+    raise ValueError(f"layer {layer.name} ({type(layer).__name__}) cannot be trained in slices")
 
 
 def _with_bias(layer: tf.keras.layers.Layer, y: tf.Tensor, read: Read) -> tf.Tensor:
@@ -80,10 +73,7 @@ def _attention(layer: SelfAttention, read: Read) -> Override:
     return lambda x: layer.attend(x, project)
 
 
-def _batch_norm(layer: FixedBatchNormalization, read: Read) -> Optional[Override]:
-    if not (has_fixed_statistics(layer) or has_batch_statistics(layer)):
-        return None  # Keras' own, which does as its training flag says
-
+def _batch_norm(layer: FixedBatchNormalization, read: Read) -> Override:
     def override(x: tf.Tensor) -> tf.Tensor:
         mean, variance = layer.moving_mean, layer.moving_variance
         if layer.batch_statistics:
@@ -111,13 +101,13 @@ def _positions(layer: PositionEmbedding, read: Read) -> Override:
     return lambda x: x + read(layer.positions)
 
 
-_RULES: dict[LayerKind, Callable[..., Optional[Override]]] = {
-    LayerKind.DEPTHWISE_CONV: _depthwise,
-    LayerKind.CONV: _conv,
-    LayerKind.DENSE: _dense,
-    LayerKind.SELF_ATTENTION: _attention,
-    LayerKind.BATCH_NORM: _batch_norm,
-    LayerKind.LAYER_NORM: _layer_norm,
-    LayerKind.CLASS_TOKEN: _class_token,
-    LayerKind.POSITION_EMBEDDING: _positions,
-}
+_KINDS = (
+    (tf.keras.layers.DepthwiseConv2D, _depthwise),
+    (tf.keras.layers.Conv2D, _conv),
+    (tf.keras.layers.Dense, _dense),
+    (SelfAttention, _attention),
+    (FixedBatchNormalization, _batch_norm),
+    (tf.keras.layers.LayerNormalization, _layer_norm),
+    (ClassToken, _class_token),
+    (PositionEmbedding, _positions),
+)

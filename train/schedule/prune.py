@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 import tensorflow as tf
 
 from models.graph.macs import network_macs
-from models.kinds import LayerKind, kernels_of
+from models.kinds import LayerKind, kernels
 from models.network import Network
 from models.pruning.channel_groups import ChannelSet, channel_map
 from models.pruning.shrink import find_pruning, shrink
@@ -129,8 +129,8 @@ def _norms(kernel: tf.Variable, axis: int) -> tf.Tensor:
 
 def l1_norm(network: Network) -> Penalty:
     """The sum of |w| over all kernels: no biases, vectors of normalisations or embeddings."""
-    kernels = [kernel for layer in network.layers for kernel in kernels_of(layer.keras_layer)]
-    return lambda: tf.add_n([tf.reduce_sum(tf.abs(kernel)) for kernel in kernels])
+    every = [kernel for layer in network.layers for kernel in kernels(layer.keras_layer)]
+    return lambda: tf.add_n([tf.reduce_sum(tf.abs(kernel)) for kernel in every])
 
 
 def lasso_strength(network: Network, batches: Iterable[Batch], ratio: float = LASSO_RATIO) -> float:
