@@ -67,7 +67,7 @@ PIP_INSTALL := PIP_CONSTRAINT="$(CONSTRAINTS)" PIP_BUILD_CONSTRAINT="$(CONSTRAIN
 help:
 	@echo "make run    install, then run main.py on the embedded digits, or with ARGS=\"...\""
 	@echo "make test   install, then run the tests; make test-fast leaves out the slow ones"
-	@echo "make lint   install, then run ruff"
+	@echo "make lint   install, then run ruff and mypy"
 	@echo "make bench  install, then run the benchmarks (20 minutes) and write benchmarks/results.md"
 	@echo "make extras install Ray and UMAP, which parts of python -m reproduce and its tests need"
 	@echo "make clean  remove .venv and the caches; runs/ stays"
@@ -83,6 +83,8 @@ test-fast: $(VENV)/installed-dev
 
 lint: $(VENV)/installed-dev
 	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m ruff format --check --quiet .
+	$(VENV_PYTHON) -m mypy .
 
 bench: $(VENV)/installed
 	$(VENV_PYTHON) -m benchmarks $(ARGS)
