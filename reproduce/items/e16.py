@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Optional
 
 from reproduce import paper_values as paper
-from reproduce.registry import Item, Options
+from reproduce.item import Item, Options
 from reproduce.report.cells import (
     model_title,
     seeds_of,

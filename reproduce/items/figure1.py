@@ -7,6 +7,7 @@ from typing import Optional
 
 from matplotlib.figure import Figure
 
+from reproduce.item import Item, Options
 from reproduce.items.table3 import PETS, WHY_THEY_DIFFER, Megabytes, memory_of, specs
 from reproduce.paper_values import (
     FIGURE1_MEAN,
@@ -15,7 +16,6 @@ from reproduce.paper_values import (
     TABLE3_MODELS,
     TABLE3_REDUCTION,
 )
-from reproduce.registry import Item, Options
 from reproduce.report.cells import method_title, model_title, sources
 from reproduce.report.plots import bars, new_figure
 from reproduce.report.report import Report

@@ -7,9 +7,9 @@ from typing import Optional
 
 from matplotlib.figure import Figure
 
+from reproduce.item import Item, Options
 from reproduce.items.stages import after_epochs_spec
 from reproduce.paper_values import DATASET_TITLES
-from reproduce.registry import Item, Options
 from reproduce.report.cells import (
     model_title,
     overlap,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from benchmarks.harness import fresh
+from models.memory.fresh_process import fresh
+from reproduce.item import Item, Options
 from reproduce.measure.measured import ChildError, measured
 from reproduce.paper_values import TABLE3, TABLE3_METHODS, TABLE3_MODELS
-from reproduce.registry import Item, Options
 from reproduce.report.cells import method_title, model_title, selection_spec, sources, why_missing
-from reproduce.report.report import Report, published
+from reproduce.report.published import published
+from reproduce.report.report import Report
 from reproduce.report.tables import Cell, Table
 from reproduce.store.runs import RunSpec, Store
 

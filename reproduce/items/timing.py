@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reproduce import paper_values as paper
-from reproduce.registry import Item, Options
+from reproduce.item import Item, Options
 from reproduce.report.cells import (
     epochs_note,
     method_title,

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Union
 
-from benchmarks.subjects import SCHEDULE, allocator_peak, new_batch
 from memory_utils import (
     PAPER_BATCH_SIZE,
     estimate_memory,
@@ -26,6 +25,7 @@ from selection.memory import estimate_selection_memory
 from selection.registry import TRAIN_TYPES
 from selection.selection_mode import SelectionMode
 from train.config.paper_constants import POOLED_SAMPLES, RHO
+from train.step_memory import RATES, allocator_peak, noise_batch
 from train.trainer import Trainer
 
 Choice = Union[str, Sequence]
@@ -73,8 +73,8 @@ def measured_peak(model: str, classes: int, choice: Choice, frozen: str = "lean"
     Training steps, or for ``"inference"`` evaluation. To be called in a process of its own.
     """
     network = _network(model, classes)
-    trainer = Trainer(network, trained(network, choice), SCHEDULE, frozen=FrozenMode(frozen))
-    return allocator_peak(trainer, new_batch(network, PAPER_BATCH_SIZE))
+    trainer = Trainer(network, trained(network, choice), RATES, frozen=FrozenMode(frozen))
+    return allocator_peak(trainer, noise_batch(network, PAPER_BATCH_SIZE))
 
 
 def trained(network: Network, choice: Choice) -> list[Trained]:

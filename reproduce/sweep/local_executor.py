@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Optional
 
 from common.errors import UserError
-from common.machine import usable_cpus
+from common.machine import nvidia_gpus, usable_cpus
 from reproduce.sweep.process import PROGRAM, run_process
 from reproduce.sweep.progress import Progress
 from reproduce.sweep.queue import POLL_SECONDS, Sweep
@@ -94,11 +92,6 @@ def visible_gpus() -> list[str]:
     if named is not None:
         names = [name.strip() for name in named.split(",")]
         return [name for name in names if name not in ("", "-1", "NoDevFiles")]
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
     # By UUID, because nvidia-smi and CUDA may number the GPUs differently.
-    query = [tool, "--query-gpu=uuid", "--format=csv,noheader"]
-    done = subprocess.run(query, capture_output=True, text=True, check=False)
-    names = [line.strip() for line in done.stdout.splitlines()]
-    return [name for name in names if name.startswith("GPU-")] if done.returncode == 0 else []
+    names = map(str.strip, nvidia_gpus("uuid"))
+    return [name for name in names if name.startswith("GPU-")]

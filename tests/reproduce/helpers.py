@@ -135,7 +135,7 @@ def sweep_process(
         "from pathlib import Path\n"
         "from types import SimpleNamespace\n"
         "from reproduce import __main__ as command\n"
-        "from reproduce.registry import Item\n"
+        "from reproduce.item import Item\n"
         f"specs = [h.spec(seed, {tenths}) for seed in {seeds}]\n"
         "item = Item('test', 'a test', 'nothing', lambda options: specs, None)\n"
         f"command._executor = lambda *_: {executor}\n"

@@ -11,7 +11,7 @@ import pytest
 
 from common.errors import UserError
 from reproduce import __main__ as command
-from reproduce.registry import Item
+from reproduce.item import Item
 from reproduce.store.runs import Store
 from reproduce.sweep.progress import Progress
 from reproduce.sweep.queue import Sweep
