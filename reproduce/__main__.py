@@ -28,7 +28,7 @@ from reproduce.store.runs import RunSpec, Store
 from reproduce.sweep.durations import Durations, about, duration
 from reproduce.sweep.local_executor import LocalExecutor
 from reproduce.sweep.progress import Progress
-from reproduce.sweep.queue import Sweep
+from reproduce.sweep.queue import RunQueue
 
 INTERRUPTED = 130
 
@@ -79,7 +79,7 @@ def run_all(item: Item, options: Options, store: Store, arguments: argparse.Name
     while specs:
         seen.update(dict.fromkeys(specs))
         progress = Progress(store, specs)
-        sweep = Sweep(store, specs, progress, arguments.retry_failed)
+        sweep = RunQueue(store, specs, progress, arguments.retry_failed)
         progress.begin()
         if progress.left:
             executor.run(sweep, progress)

@@ -13,14 +13,11 @@ from common.errors import UserError
 from models.registry import BACKBONES
 from reproduce.item import Item, Options
 from selection.registry import train_type_named
+from train.config.command_line import is_switch
 from train.config.dataset_names import resolve_dataset_name
 from train.config.run_config import RunConfig
 
-_SWITCHES = frozenset(
-    entry.name
-    for entry in fields(RunConfig)
-    if entry.metadata["argparse"].get("action") == "store_true"
-)
+_SWITCHES = frozenset(entry.name for entry in fields(RunConfig) if is_switch(entry))
 _EPILOG = (
     "What stands after -- goes to every run as a flag of main.py, such as: "
     "python -m reproduce table2 --seeds 1 -- --eval_every 5"

@@ -109,8 +109,9 @@ class _Collected:
         others = other_runs(self._store, runs)
         if others:
             self._folders += others.folders
-            ours = tuple(map(best_accuracy, others.results))
-            return Cell(ours, paper, text=str(others.kind), comparable=False)
+            ours = [best_accuracy(result) for result in others.results]
+            known = tuple(one for one in ours if one is not None)
+            return Cell(known, paper, text=str(others.kind), comparable=False)
         asked = not self._wanted.isdisjoint(runs)
         return found if asked else Cell(paper=paper, missing=NOT_ASKED)
 
@@ -128,9 +129,10 @@ def _average(rows: Sequence[Sequence[Cell]]) -> tuple[Cell, ...]:
     averages = []
     for column, method in enumerate(ALL_METHODS):
         paper = TABLE2_AVERAGE.get(method)
-        if len(whole) == len(TABLE2) // len(METHODS) and all(row[column].ours for row in whole):
-            mean = statistics.fmean(row[column].mean for row in whole)
-            averages.append(Cell((mean,), paper))
+        means = [row[column].mean for row in whole]
+        ours = [mean for mean in means if mean is not None]
+        if len(whole) == len(TABLE2) // len(METHODS) == len(ours):
+            averages.append(Cell((statistics.fmean(ours),), paper))
         else:
             averages.append(Cell(paper=paper, missing="an average needs all sixteen rows"))
     return tuple(averages)

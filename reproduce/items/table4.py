@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -145,7 +146,7 @@ def _draw(clouds: Mapping[str, np.ndarray], bars: Mapping[str, list[np.ndarray]]
     figure = new_figure(10.0, 5.6)
     for column, (shape, points) in enumerate(clouds.items(), 1):
         if points.shape[1] == 3:
-            axis = figure.add_subplot(2, 4, column, projection="3d")
+            axis: Any = figure.add_subplot(2, 4, column, projection="3d")
             axis.set_box_aspect(np.ptp(points, axis=0), zoom=1.5)
             axis.view_init(elev=50)
         else:

@@ -7,7 +7,7 @@ pairs of indices, as they stand in a ``selection.json``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Union
 
 from memory_utils import (
@@ -28,7 +28,7 @@ from train.config.paper_constants import POOLED_SAMPLES, RHO
 from train.step_memory import RATES, allocator_peak, noise_batch
 from train.trainer import Trainer
 
-Choice = Union[str, Sequence]
+Choice = Union[str, list]
 
 
 def accounting(
@@ -57,10 +57,12 @@ def selection_accounting(model: str, classes: int) -> dict[str, dict[str, float]
     network = _network(model, classes)
 
     def figures(kind: str, mode: SelectionMode = SelectionMode.FAST) -> dict[str, float]:
+        paper = paper_selection_memory(network, kind)
         found = estimate_selection_memory(
             network, PAPER_BATCH_SIZE, POOLED_SAMPLES, kind, mode=mode
         )
-        return {"paper": paper_selection_memory(network, kind), "estimate": found.total}
+        assert paper is not None and found is not None  # as for every kind but "none"
+        return {"paper": paper, "estimate": found.total}
 
     costs = {name: entry.cost for name, entry in TRAIN_TYPES.items() if entry.cost != "none"}
     found = {name: figures(cost) for name, cost in costs.items()}

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,15 +28,11 @@ def write_report(report: Report, reports_dir: str, meta: dict) -> Path:
     folder = Path(reports_dir) / report.name
     folder.mkdir(parents=True, exist_ok=True)
     if report.figure is not None:
-        for ending in ("png", "pdf"):
-            # Without a date in it, the same figure is the same file.
-            metadata = {"CreationDate": None} if ending == "pdf" else None
-            replace(
-                folder / f"figure.{ending}",
-                lambda path, ending=ending, metadata=metadata: report.figure.savefig(
-                    path, dpi=DPI, format=ending, bbox_inches="tight", metadata=metadata
-                ),
-            )
+        save = functools.partial(report.figure.savefig, dpi=DPI, bbox_inches="tight")
+        replace(folder / "figure.png", functools.partial(save, format="png"))
+        # Without a date in it, the same figure is the same file.
+        undated = functools.partial(save, format="pdf", metadata={"CreationDate": None})
+        replace(folder / "figure.pdf", undated)
     else:
         for stale in folder.glob("figure.*"):
             stale.unlink()

@@ -12,7 +12,7 @@ from common.errors import UserError
 from common.machine import nvidia_gpus, usable_cpus
 from reproduce.sweep.process import PROGRAM, run_process
 from reproduce.sweep.progress import Progress
-from reproduce.sweep.queue import POLL_SECONDS, Sweep
+from reproduce.sweep.queue import POLL_SECONDS, RunQueue
 
 
 class LocalExecutor:
@@ -31,7 +31,7 @@ class LocalExecutor:
         self._program = program
         self._stop = threading.Event()
 
-    def run(self, sweep: Sweep, progress: Progress) -> None:
+    def run(self, sweep: RunQueue, progress: Progress) -> None:
         """Until every run has ended. KeyboardInterrupt ends those in hand and goes on."""
         progress.workers = self.workers
         self._stop.clear()
@@ -47,7 +47,7 @@ class LocalExecutor:
             finally:
                 self._stop.set()  # whatever happened, the pool is left without a run going on
 
-    def _work(self, sweep: Sweep, slot: int) -> None:
+    def _work(self, sweep: RunQueue, slot: int) -> None:
         while not self._stop.is_set():
             attempt = sweep.take()
             if attempt is None:
@@ -93,5 +93,5 @@ def visible_gpus() -> list[str]:
         names = [name.strip() for name in named.split(",")]
         return [name for name in names if name not in ("", "-1", "NoDevFiles")]
     # By UUID, because nvidia-smi and CUDA may number the GPUs differently.
-    names = map(str.strip, nvidia_gpus("uuid"))
-    return [name for name in names if name.startswith("GPU-")]
+    uuids = (uuid.strip() for uuid in nvidia_gpus("uuid"))
+    return [uuid for uuid in uuids if uuid.startswith("GPU-")]

@@ -17,7 +17,7 @@ _REFRESH_SECONDS = 5.0
 
 
 class Progress:
-    """Counts and prints. Not thread-safe: :class:`Sweep` (``queue.py``) calls one at a time."""
+    """Counts and prints. Not thread-safe: :class:`RunQueue` (``queue.py``) calls one at a time."""
 
     def __init__(self, store: Store, specs: Iterable[RunSpec]) -> None:
         self.counts = {"done": 0, "failed": 0}

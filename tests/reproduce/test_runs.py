@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from argparse import Namespace
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -235,9 +237,9 @@ def test_every_worker_has_a_gpu_of_its_own(store, program, monkeypatch):
 
 
 def runs_of(store, specs, progress):
-    from reproduce.sweep.queue import Sweep
+    from reproduce.sweep.queue import RunQueue
 
-    return Sweep(store, specs, progress)
+    return RunQueue(store, specs, progress)
 
 
 def test_gpus_are_those_that_nvidia_smi_lists(tmp_path, monkeypatch):
@@ -330,7 +332,7 @@ def item(monkeypatch) -> Item:
 
     made = Item("trial", "Table 0: a trial", "nothing", specs, build)
     made = Item(**{**vars(made), "methods": ("last_k_training", "traditional_tl_training")})
-    module = ModuleType("reproduce.items.trial")
+    module: Any = ModuleType("reproduce.items.trial")
     module.ITEMS = (made,)
     monkeypatch.setitem(sys.modules, "reproduce.items.trial", module)
     monkeypatch.setattr(items, "MODULES", ("trial",))
@@ -398,6 +400,6 @@ def test_runs_that_follow_from_others(store, program, monkeypatch):
 
     first = Item("x", "x", "x", lambda _: [spec(2)], None, follow_up)
     monkeypatch.setattr(command, "_executor", lambda *_: LocalExecutor(1, program))
-    arguments = type("Arguments", (), {"retry_failed": False})
+    arguments = Namespace(retry_failed=False)
     assert command.run_all(first, Options(), store, arguments) == 0
     assert starts(program) == [2, 3, 4]
