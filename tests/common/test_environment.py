@@ -1,4 +1,4 @@
-"""The environment for TensorFlow: what is set, what is refused, and what of its start is printed."""
+"""The environment for TensorFlow: what is set, what is refused, and what is printed at its start."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_what_would_not_be_keras_2_is_refused(bare, version, legacy, message, mo
     bare(version)
     if legacy is not None:
         monkeypatch.setenv("TF_USE_LEGACY_KERAS", legacy)
-    monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(environment.importlib.util, "find_spec", lambda _: None)
     prepare_tensorflow()
     with pytest.raises(UserError, match=message):
         environment._check_keras()
