@@ -1,4 +1,4 @@
-"""The environment for TensorFlow: what is set, what is refused, and what is printed at its start."""
+"""The environment for TensorFlow: what is set and refused, and what its start prints."""
 
 from __future__ import annotations
 
