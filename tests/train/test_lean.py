@@ -17,8 +17,8 @@ from models.network import build_network
 from models.registry import BACKBONES
 from models.trained import Trained
 from tests.helpers import random_pixels, tiny_network, whole
-from train.gradients.lean.bits import Bits, KeptOutput, passing
 from train.gradients.lean.gradients import LeanGradients
+from train.gradients.lean.masks import Bits, KeptOutput, passing
 from train.gradients.leaves import Leaves
 from train.gradients.stock import StockGradients
 from train.optimizer import LearningRateSchedule

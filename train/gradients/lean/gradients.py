@@ -10,9 +10,9 @@ import tensorflow as tf
 from models.backbones.vit_layers import SelfAttention
 from models.forward import call_layer
 from train.gradients.lean.attention import record_attention
+from train.gradients.lean.layer_rules import record_layer
 from train.gradients.lean.linear import Gradients, Pullback
 from train.gradients.lean.order import after
-from train.gradients.lean.single import record_layer
 from train.gradients.lean.units import LinearUnit, Segment, Unit, units_of
 from train.gradients.leaves import Leaves
 from train.gradients.merged import merged_layers

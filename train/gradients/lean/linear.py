@@ -15,7 +15,7 @@ from typing import Optional
 import tensorflow as tf
 
 from models.batch_norm import FixedBatchNormalization
-from train.gradients.lean.bits import KeptOutput, Winners, passes, passing
+from train.gradients.lean.masks import KeptOutput, Winners, passes, passing
 from train.gradients.lean.order import after
 from train.gradients.lean.products import Product, shape_like
 from train.gradients.leaves import Leaf, Leaves

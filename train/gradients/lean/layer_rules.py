@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from models.backbones.vit_layers import ClassToken, FirstToken, PositionEmbedding
 from models.graph.fusion import by_windows, rectifier
-from train.gradients.lean.bits import Winners, passing
 from train.gradients.lean.linear import Gradients, Pullback
+from train.gradients.lean.masks import Winners, passing
 from train.gradients.lean.order import after
 from train.gradients.lean.products import shape_like
 from train.gradients.leaves import Leaves
