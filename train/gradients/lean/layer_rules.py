@@ -1,4 +1,4 @@
-"""One Keras layer at a time: what passes its gradient on by little, and everything else."""
+"""One Keras layer at a time: rules for the kinds that need little saved, and one for all others."""
 
 from __future__ import annotations
 
@@ -8,122 +8,108 @@ from typing import Optional
 
 import tensorflow as tf
 
-from models.backbones.vit_layers import ClassToken, FirstToken, PositionEmbedding
 from models.graph.fusion import by_windows, rectifier
-from train.gradients.lean.linear import Gradients, Pullback
-from train.gradients.lean.masks import Winners, passing
+from models.kinds import LayerKind, kind_of
+from train.gradients.lean.attention import attention_with_vjp
+from train.gradients.lean.masks import MaxPoolMask, PackedMask, relu_mask
 from train.gradients.lean.order import after
 from train.gradients.lean.products import shape_like
-from train.gradients.leaves import Leaves
+from train.gradients.lean.vjp import LayerCall, OutputAndVjp, WeightGradients
 
-_layers = tf.keras.layers
-Call = Callable[..., tf.Tensor]
+# None where a layer of this kind is not of the sort that the rule is for.
+Rule = Callable[[LayerCall], Optional[OutputAndVjp]]
 
 
-def record_layer(
-    layer: tf.keras.layers.Layer,
-    call: Call,
-    inputs: Sequence[tf.Tensor],
-    crossed: Sequence[bool],
-    leaves: Leaves,
-) -> tuple[tf.Tensor, Pullback]:
-    """The output of ``layer`` for ``inputs``, and the way back; see ``Linear.record``.
+def layer_with_vjp(call: LayerCall) -> OutputAndVjp:
+    """The output of a layer and the way back, by the rule for its kind."""
+    rule = _RULES.get(kind_of(call.layer), _recomputed)
+    return rule(call) or _recomputed(call)
 
-    A layer of a kind that has no rule here keeps its inputs and is computed once more in the
-    backward pass, where TensorFlow differentiates it.
 
-    Args:
-        call: computes the layer, trained slices included.
+def _recomputed(call: LayerCall) -> OutputAndVjp:
+    """Whatever the layer does: TensorFlow differentiates it in the backward pass.
+
+    Its inputs are saved, and it is computed once more then.
     """
-    for kinds, rule in _RULES:
-        if isinstance(layer, kinds):
-            found = rule(layer, call, inputs, leaves)
-            if found is not None:
-                return found
-    return _recomputed(call, inputs, crossed, [leaf.variable for leaf in leaves.of(layer)])
+    variables = [leaf.variable for leaf in call.leaves.of(call.layer)]
 
-
-def _recomputed(
-    call: Call, inputs: Sequence[tf.Tensor], crossed: Sequence[bool], leaves: Sequence[tf.Variable]
-) -> tuple[tf.Tensor, Pullback]:
-    output = call(*inputs)
-
-    def pullback(dy: tf.Tensor, found: Gradients) -> list[Optional[tf.Tensor]]:
-        again = [after(dy, tensor) for tensor in inputs]
-        wanted = [tensor for tensor, cross in zip(again, crossed) if cross]
+    def vjp(dy: tf.Tensor, gradients: WeightGradients) -> Sequence[Optional[tf.Tensor]]:
+        again = [after(dy, tensor) for tensor in call.inputs]
+        needed = [tensor for tensor, needs in zip(again, call.needs_input_grad) if needs]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([*wanted, *leaves])
-            y = call(*again)
-        gradients = tape.gradient(y, [*wanted, *leaves], output_gradients=dy)
-        found.update(
-            (leaf.ref(), gradient) for leaf, gradient in zip(leaves, gradients[len(wanted) :])
-        )
-        passed = iter(gradients)
-        return [next(passed) if cross else None for cross in crossed]
+            tape.watch([*needed, *variables])
+            y = call.compute(*again)
+        found = tape.gradient(y, [*needed, *variables], output_gradients=dy)
+        for variable, gradient in zip(variables, found[len(needed) :]):
+            gradients[variable.ref()] = gradient
+        input_gradients = iter(found)
+        return [next(input_gradients) if needs else None for needs in call.needs_input_grad]
 
-    return output, pullback
+    return call.output(), vjp
 
 
-def _relu(layer, call, inputs, leaves):  # noqa: ARG001
-    rectified, cap = rectifier(layer)
+def _relu(call: LayerCall) -> Optional[OutputAndVjp]:
+    rectified, cap = rectifier(call.layer)
     if not rectified:
         return None
-    y = call(*inputs)
-    bits = passing(y, cap)
-    return after(bits.made, y), lambda dy, _: [bits.times(dy)]
+    y = call.output()
+    mask = PackedMask(relu_mask(y, cap))
+    return after(mask.saved, y), lambda dy, _: [mask.apply(dy)]
 
 
-def _gelu(layer, call, inputs, leaves):  # noqa: ARG001
+def _activation(call: LayerCall) -> Optional[OutputAndVjp]:
+    if call.layer.activation is tf.keras.activations.gelu:
+        return _gelu(call)
+    return _relu(call)
+
+
+def _gelu(call: LayerCall) -> OutputAndVjp:
     """GELU in its exact form x Phi(x), with the derivative Phi(x) + x phi(x)."""
-    if layer.activation is not tf.keras.activations.gelu:
-        return None
-    (x,) = inputs
+    x = call.x
 
-    def pullback(dy: tf.Tensor, found: Gradients) -> list[tf.Tensor]:  # noqa: ARG001
-        kept = after(dy, x)
-        below = 0.5 + 0.5 * tf.math.erf(kept * math.sqrt(0.5))
-        density = tf.exp(-0.5 * tf.square(after(below, kept))) * (1 / math.sqrt(2 * math.pi))
-        return [(below + density * kept) * dy]
+    def vjp(dy: tf.Tensor, _: WeightGradients) -> list[tf.Tensor]:
+        saved = after(dy, x)
+        below = 0.5 + 0.5 * tf.math.erf(saved * math.sqrt(0.5))
+        density = tf.exp(-0.5 * tf.square(after(below, saved))) * (1 / math.sqrt(2 * math.pi))
+        return [(below + density * saved) * dy]
 
-    return call(x), pullback
+    return call.output(), vjp
 
 
-def _add(layer, call, inputs, leaves):  # noqa: ARG001
-    if len(inputs) != len(layer.input):
+def _add(call: LayerCall) -> Optional[OutputAndVjp]:
+    if len(call.inputs) != len(call.layer.input):
         return None  # something is added to itself
-    return call(*inputs), lambda dy, _: [dy] * len(inputs)
+    return call.output(), lambda dy, _: [dy] * len(call.inputs)
 
 
-def _reshape(layer, call, inputs, leaves):  # noqa: ARG001
-    (x,) = inputs
-    return call(x), lambda dy, _: [tf.reshape(dy, shape_like(x, dy))]
+def _reshape(call: LayerCall) -> OutputAndVjp:
+    x = call.x
+    return call.output(), lambda dy, _: [tf.reshape(dy, shape_like(x, dy))]
 
 
-def _zero_padding(layer, call, inputs, leaves):  # noqa: ARG001
-    (x,) = inputs
-    (top, _), (left, _) = layer.padding
-    height, width = x.shape[1:3]
-    return call(x), lambda dy, _: [dy[:, top : top + height, left : left + width]]
+def _zero_padding(call: LayerCall) -> OutputAndVjp:
+    (top, _), (left, _) = call.layer.padding
+    height, width = call.x.shape[1:3]
+    return call.output(), lambda dy, _: [dy[:, top : top + height, left : left + width]]
 
 
-def _mean(layer, call, inputs, leaves):  # noqa: ARG001
-    """Global average pooling."""
-    (x,) = inputs
+def _global_average_pooling(call: LayerCall) -> OutputAndVjp:
+    x = call.x
     height, width = x.shape[1:3]
 
-    def pullback(dy: tf.Tensor, found: Gradients) -> list[tf.Tensor]:  # noqa: ARG001
+    def vjp(dy: tf.Tensor, _: WeightGradients) -> list[tf.Tensor]:
         even = tf.reshape(dy, [-1, 1, 1, dy.shape[-1]]) / (height * width)
         return [tf.broadcast_to(even, shape_like(x, dy))]
 
-    return call(x), pullback
+    return call.output(), vjp
 
 
-def _average_pooling(layer, call, inputs, leaves):  # noqa: ARG001
+def _average_pooling(call: LayerCall) -> Optional[OutputAndVjp]:
+    layer, x = call.layer, call.x
     if layer.data_format != "channels_last":
         return None
-    (x,) = inputs
 
-    def pullback(dy: tf.Tensor, found: Gradients) -> list[tf.Tensor]:  # noqa: ARG001
+    def vjp(dy: tf.Tensor, _: WeightGradients) -> list[tf.Tensor]:
         return [
             tf.raw_ops.AvgPoolGrad(
                 orig_input_shape=shape_like(x, dy),
@@ -134,22 +120,23 @@ def _average_pooling(layer, call, inputs, leaves):  # noqa: ARG001
             )
         ]
 
-    return call(x), pullback
+    return call.output(), vjp
 
 
-def _concatenate(layer, call, inputs, leaves):  # noqa: ARG001
-    if len(inputs) != len(layer.input):
+def _concatenate(call: LayerCall) -> Optional[OutputAndVjp]:
+    if len(call.inputs) != len(call.layer.input):
         return None
-    sizes = [tensor.shape[layer.axis] for tensor in inputs]
-    return call(*inputs), lambda dy, _: tf.split(dy, sizes, axis=layer.axis)
+    axis = call.layer.axis
+    sizes = [tensor.shape[axis] for tensor in call.inputs]
+    return call.output(), lambda dy, _: tf.split(dy, sizes, axis=axis)
 
 
-def _max_pooling(layer, call, inputs, leaves):  # noqa: ARG001
-    (x,) = inputs
+def _max_pooling(call: LayerCall) -> OutputAndVjp:
+    layer, x = call.layer, call.x
     if by_windows(layer):
-        y = call(x)
-        winners = Winners(x, y, layer.pool_size[0])
-        return after(winners.made, y), lambda dy, _: [winners.times(dy)]
+        y = call.output()
+        mask = MaxPoolMask(x, y, layer.pool_size[0])
+        return after(mask.saved, y), lambda dy, _: [mask.apply(dy)]
     options = {
         "ksize": [1, *layer.pool_size, 1],
         "strides": [1, *layer.strides, 1],
@@ -158,62 +145,62 @@ def _max_pooling(layer, call, inputs, leaves):  # noqa: ARG001
     y, argmax = tf.raw_ops.MaxPoolWithArgmax(input=x, **options)
     positions = tf.cast(argmax, tf.int32)  # within one sample: 31 bits are enough
 
-    def pullback(dy: tf.Tensor, found: Gradients) -> list[tf.Tensor]:  # noqa: ARG001
+    def vjp(dy: tf.Tensor, _: WeightGradients) -> list[tf.Tensor]:
         # Of its input, the gradient operation reads the shape.
         shape = tf.raw_ops.Empty(shape=shape_like(x, dy), dtype=x.dtype, init=False)
         back = tf.cast(after(dy, positions), tf.int64)
         return [tf.raw_ops.MaxPoolGradWithArgmax(input=shape, grad=dy, argmax=back, **options)]
 
-    return after(positions, y), pullback
+    return after(positions, y), vjp
 
 
-def _dropout(layer, call, inputs, leaves):  # noqa: ARG001
-    (x,) = inputs
-    mask = call(tf.ones_like(x))  # 0, or 1 / (1 - rate)
-    return x * mask, lambda dy, _: [dy * mask]
+def _dropout(call: LayerCall) -> OutputAndVjp:
+    mask = call.compute(tf.ones_like(call.x))  # 0, or 1 / (1 - rate)
+    return call.x * mask, lambda dy, _: [dy * mask]
 
 
-def _first_token(layer, call, inputs, leaves):  # noqa: ARG001
-    (x,) = inputs
-    return call(x), lambda dy, _: [tf.pad(dy[:, None], [[0, 0], [0, x.shape[1] - 1], [0, 0]])]
+def _first_token(call: LayerCall) -> OutputAndVjp:
+    others = [0, call.x.shape[1] - 1]
+    return call.output(), lambda dy, _: [tf.pad(dy[:, None], [[0, 0], others, [0, 0]])]
 
 
-def _class_token(layer, call, inputs, leaves):
-    (x,) = inputs
-    leaf = leaves.find(layer.token)
+def _class_token(call: LayerCall) -> OutputAndVjp:
+    leaf = call.leaves.find(call.layer.token)
 
-    def pullback(dy: tf.Tensor, found: Gradients) -> list[tf.Tensor]:
+    def vjp(dy: tf.Tensor, gradients: WeightGradients) -> list[tf.Tensor]:
         if leaf is not None:
-            found[leaf.variable.ref()] = leaf.take(tf.reduce_sum(dy[:, :1], 0, keepdims=True))
+            total = tf.reduce_sum(dy[:, :1], 0, keepdims=True)
+            gradients[leaf.variable.ref()] = leaf.take(total)
         return [dy[:, 1:]]
 
-    return call(x), pullback
+    return call.output(), vjp
 
 
-def _positions(layer, call, inputs, leaves):
-    (x,) = inputs
-    leaf = leaves.find(layer.positions)
+def _positions(call: LayerCall) -> OutputAndVjp:
+    leaf = call.leaves.find(call.layer.positions)
 
-    def pullback(dy: tf.Tensor, found: Gradients) -> list[tf.Tensor]:
+    def vjp(dy: tf.Tensor, gradients: WeightGradients) -> list[tf.Tensor]:
         if leaf is not None:
-            found[leaf.variable.ref()] = leaf.take(tf.reduce_sum(dy, 0, keepdims=True))
+            gradients[leaf.variable.ref()] = leaf.take(tf.reduce_sum(dy, 0, keepdims=True))
         return [dy]
 
-    return call(x), pullback
+    return call.output(), vjp
 
 
-_RULES = (
-    ((_layers.ReLU, _layers.Activation), _relu),
-    ((_layers.Activation,), _gelu),
-    ((_layers.Add,), _add),
-    ((_layers.Reshape, _layers.Flatten), _reshape),
-    ((_layers.ZeroPadding2D,), _zero_padding),
-    ((_layers.GlobalAveragePooling2D,), _mean),
-    ((_layers.MaxPooling2D,), _max_pooling),
-    ((_layers.AveragePooling2D,), _average_pooling),
-    ((_layers.Concatenate,), _concatenate),
-    ((_layers.Dropout,), _dropout),
-    ((FirstToken,), _first_token),
-    ((ClassToken,), _class_token),
-    ((PositionEmbedding,), _positions),
-)
+_RULES: dict[LayerKind, Rule] = {
+    LayerKind.RELU: _relu,
+    LayerKind.ACTIVATION: _activation,
+    LayerKind.ADD: _add,
+    LayerKind.RESHAPE: _reshape,
+    LayerKind.FLATTEN: _reshape,
+    LayerKind.ZERO_PADDING: _zero_padding,
+    LayerKind.GLOBAL_AVERAGE_POOLING: _global_average_pooling,
+    LayerKind.MAX_POOLING: _max_pooling,
+    LayerKind.AVERAGE_POOLING: _average_pooling,
+    LayerKind.CONCATENATE: _concatenate,
+    LayerKind.DROPOUT: _dropout,
+    LayerKind.SELF_ATTENTION: attention_with_vjp,
+    LayerKind.FIRST_TOKEN: _first_token,
+    LayerKind.CLASS_TOKEN: _class_token,
+    LayerKind.POSITION_EMBEDDING: _positions,
+}
