@@ -11,13 +11,9 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-# Read by TensorFlow when it is first imported: quiet start-up, and on the CPU an allocator
-# that keeps count, so that peak memory is measured and not guessed.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
-
-from common.errors import RunError, UserError  # noqa: E402
-from train.config.command_line import parse_args  # noqa: E402
+from common.environment import load_tensorflow
+from common.errors import RunError, UserError
+from train.config.command_line import parse_args
 
 INTERRUPTED = 130  # the shell's status for a process ended by Ctrl-C
 
@@ -26,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse, validate, hand over; the exit status."""
     try:
         config = parse_args(argv)
-        # TensorFlow only once the flags are good.
+        load_tensorflow()  # only once the flags are good
         from models.memory.allocator import reserve_region
         from train.run.story import run
 

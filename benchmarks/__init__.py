@@ -1,8 +1,5 @@
 """Time and memory, measured side by side. ``make bench`` runs it all; see ``__main__.py``."""
 
-import os
+from common.environment import prepare_tensorflow
 
-# Read by TensorFlow when it is first imported, as in main.py; set here, where every benchmark
-# passes through before it imports TensorFlow.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
+prepare_tensorflow()  # every benchmark passes through here before it imports TensorFlow

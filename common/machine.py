@@ -14,14 +14,15 @@ from typing import Optional
 
 import psutil
 
+from common.environment import load_tensorflow
+
 PROJECT = Path(__file__).resolve().parent.parent
 _OURS = (".", ":(exclude)reports", ":(exclude)benchmarks/results.md")
 
 
 def device_name() -> str:
     """Where TensorFlow computes: the first GPU's name, else processor and logical CPUs."""
-    import tensorflow as tf
-
+    tf = load_tensorflow()
     for gpu in tf.config.list_physical_devices("GPU"):
         return tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
     return f"{_processor()}, {cpus()}"

@@ -74,7 +74,7 @@ def load_h5(model: tf.keras.Model, path: str) -> None:
     """
     stored = _read_h5(path)
     owners = [layer for layer in model.layers if layer.weights]
-    assignments = []
+    assignments: list[tuple[tf.Variable, np.ndarray]] = []
     for owner, (stored_name, arrays) in zip(owners, stored):
         expected = [tuple(weight.shape) for weight in owner.weights]
         found = [array.shape for array in arrays]

@@ -1,4 +1,4 @@
-"""Set before TensorFlow is imported by any test; and tests that need a process of their own."""
+"""What comes before any test imports TensorFlow; and tests that need a process of their own."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")  # makes the allocator's peak readable
+from common.environment import prepare_tensorflow
+
+prepare_tensorflow()
 
 _ALONE = "ADABET_TEST_RUNS_ALONE"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import platform
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from common.environment import keras_2_is_apart
 from train.config.paper_constants import MOMENTUM
 
 
@@ -45,9 +46,8 @@ def sgdw(
     Momentum slots of ``variables`` are made at once, so that a ``tf.function`` is traced only
     once; ``first_step`` is the step of the schedule to begin with.
     """
-    if importlib.util.find_spec("tensorflow_addons") is None:
-        # It has no build for 64-bit ARM (Raspberry Pi); Keras' own takes the same steps.
-        return keras_sgdw(schedule, variables, first_step)
+    if not _addons_fit():
+        return keras_sgdw(schedule, variables, first_step)  # it takes the same steps
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # its end-of-life notice, on every import
         import tensorflow_addons as tfa
@@ -60,6 +60,11 @@ def sgdw(
     optimizer._create_all_weights(variables)
     optimizer.iterations.assign(first_step)
     return optimizer
+
+
+def _addons_fit() -> bool:
+    """They are for TensorFlow up to 2.15, and have no build for 64-bit ARM Linux (Raspberry Pi)."""
+    return not keras_2_is_apart() and platform.machine() != "aarch64"
 
 
 def keras_sgdw(

@@ -157,7 +157,7 @@ def _recompute(branch: Sequence[Operation], step: Step, values: _Values) -> None
     """Compute what the operations of ``branch`` keep, from its input."""
     kept = {op.output: step.kept[op.output] for op in branch}
     needed: set[int] = set().union(*(one.tensors for one in kept.values()))
-    again = []
+    again: list[Operation] = []
     for op in reversed(branch):
         if op.output in needed or kept[op.output].own:
             needed.update(op.inputs)

@@ -110,7 +110,7 @@ class Step:
             return Kept()
         elements = self._batch * op.elements
         own = {Saved.MASK: math.ceil(elements / 8), Saved.INDEX: 4 * elements}.get(op.saved, 0)
-        tensors = set()
+        tensors: set[int] = set()
         if op.saved in (Saved.INPUT, Saved.EVERYTHING):
             tensors.update(op.inputs)
         if op.saved in (Saved.OUTPUT, Saved.EVERYTHING):

@@ -59,12 +59,14 @@ class PhaseMeter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Stop measuring; an exception goes on its way."""
+        """Stop measuring; an exception goes on its way. Raises RuntimeError outside a block."""
+        sampler, self._sampler = self._sampler, None
+        if sampler is None:
+            raise RuntimeError("this PhaseMeter is not measuring")
         self.seconds += time.perf_counter() - self._start[0]
         self.cpu_seconds += time.process_time() - self._start[1]
         self._stop.set()
-        self._sampler.join()
-        self._sampler = None
+        sampler.join()
         self._sample_once()
         if self._device is not None:
             peak = tf.config.experimental.get_memory_info(self._device)["peak"] / MB

@@ -111,7 +111,7 @@ class GramPass:
             for position in range(len(self._layers))
             if position not in norms.values()
         }
-        done = []
+        done: list[tf.Operation] = []
         for position, reduce in reductions.items():
             keras_layer = self._layers[position].keras_layer
             compute = overrides.get(id(keras_layer), keras_layer)
@@ -121,7 +121,7 @@ class GramPass:
     def _norms_read_with(self, samples: int) -> dict[int, int]:
         """Position of a layer -> position of the batch norm that only scales and shifts it."""
         producers = {id(layer.activation): at for at, layer in enumerate(self._layers)}
-        norms = {}
+        norms: dict[int, int] = {}
         for at, layer in enumerate(self._layers):
             norm, shape = layer.keras_layer, layer.activation.shape
             # With fewer positions than samples, a channel's Gram matrix would be larger than

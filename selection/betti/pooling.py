@@ -116,11 +116,11 @@ def _by_pairs(
     and no mean over all samples has to be known.
     """
     samples = len(images)
-    distances = [None] * len(layers)
+    distances: dict[int, np.ndarray] = {}
     for chosen in _pairs(samples, block):
         blocks = one_pass(images[chosen], lambda layer, gram: distances_from_gram(gram, layer))
         for position, found in enumerate(blocks):
-            if distances[position] is None:
+            if position not in distances:
                 distances[position] = np.zeros([*found.shape[:-2], samples, samples])
             distances[position][..., chosen[:, None], chosen] = found
-    return distances
+    return [distances[position] for position in range(len(layers))]

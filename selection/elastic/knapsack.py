@@ -7,13 +7,17 @@ gradient of each, and once the passing of the gradient down to the deepest of th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Union
 
 import numpy as np
 
-TICKS = 10_000  # a budget's resolution (method: about 10^4)
+TICKS = 10_000  # a budget's resolution: rounding loses at most this part of it per chosen tensor
+
+Numbers = Union[Sequence[float], np.ndarray]
+Integers = Union[Sequence[int], np.ndarray]
 
 
-def backward_time(chosen: Sequence[int], t_dw: Sequence[float], t_dy: Sequence[float]) -> float:
+def backward_time(chosen: Sequence[int], t_dw: Numbers, t_dy: Numbers) -> float:
     """What training the tensors ``chosen`` takes in the backward pass; 0 for none.
 
     ``t_dw`` and ``t_dy`` are the times of all tensors' weight gradients and of passing the
@@ -25,9 +29,9 @@ def backward_time(chosen: Sequence[int], t_dw: Sequence[float], t_dy: Sequence[f
 
 
 def choose_tensors(
-    importance: Sequence[float],
-    t_dw: Sequence[float],
-    t_dy: Sequence[float],
+    importance: Numbers,
+    t_dw: Numbers,
+    t_dy: Numbers,
     budget: float,
     ticks: int = TICKS,
 ) -> tuple[int, ...]:
@@ -53,14 +57,12 @@ def choose_tensors(
     return solve(importance, weights, ways, ticks)
 
 
-def _ticks(times: Sequence[float], tick: float, ticks: int) -> np.ndarray:
+def _ticks(times: Numbers, tick: float, ticks: int) -> np.ndarray:
     # Anything above the budget is as good as one tick above it, and does not overflow.
     return np.minimum(np.ceil(np.asarray(times, np.float64) / tick), ticks + 1).astype(np.int64)
 
 
-def solve(
-    importance: Sequence[float], weights: Sequence[int], ways: Sequence[int], capacity: int
-) -> tuple[int, ...]:
+def solve(importance: Numbers, weights: Integers, ways: Integers, capacity: int) -> tuple[int, ...]:
     """The exact answer in whole ticks.
 
     Of the sets with ``ways[deepest] + sum of weights <= capacity``, the one with the largest

@@ -75,34 +75,50 @@ def profiled_layers(network: Network) -> list[tf.keras.layers.Layer]:
 def _counted(
     keras_layer: tf.keras.layers.Layer, layer: Optional[Layer], batch_size: int
 ) -> LayerCost:
+    """Of a Keras layer; ``layer`` is the same if it is selectable."""
     inputs = sum(_traffic(x, batch_size) for x in tf.nest.flatten(keras_layer.input))
     output = _traffic(keras_layer.output, batch_size)
-    # The gradient of an element-wise layer reads the output's and what was kept of the inputs.
-    backward = output + 2 * inputs
     kind = kind_of(keras_layer)
     if kind in _FREE:
         return LayerCost(0.0, 0.0)
     if layer is None:
-        return LayerCost(inputs + output, backward)
+        return LayerCost(inputs + output, _back_through(inputs, output))
     if kind is LayerKind.SELF_ATTENTION:
         return _attention(keras_layer, output, batch_size)
     if kind in LINEAR:
-        flops = 2.0 * batch_size * layer_macs(layer)
-        bias = (output,) * (len(layer.variables) - 1)
-        fused = keras_layer.activation is not tf.keras.activations.linear
-        return LayerCost(
-            forward=flops + 2 * output * fused,
-            through=3 * output * fused,
-            t_dw=(flops, *bias),
-            t_dy=(flops, *(0.0 for _ in bias)),
-        )
-    # A gain takes the product of the output's gradient and the input, an offset only the former.
+        return _linear(layer, output, batch_size)
+    return _element_wise(layer, inputs, output)
+
+
+def _back_through(inputs: float, output: float) -> float:
+    """The gradient of an element-wise layer reads the output's and what was kept of the inputs."""
+    return output + 2 * inputs
+
+
+def _element_wise(layer: Layer, inputs: float, output: float) -> LayerCost:
+    """A gain takes the product of the output's gradient and the input, an offset only the former.
+
+    Of several variables the first one is the gain.
+    """
     others = len(layer.variables) - 1
     return LayerCost(
         forward=inputs + output,
         through=0.0,
         t_dw=(inputs + output if others else output, *[output] * others),
-        t_dy=(backward, *[0.0] * others),
+        t_dy=(_back_through(inputs, output), *[0.0] * others),
+    )
+
+
+def _linear(layer: Layer, output: float, batch_size: int) -> LayerCost:
+    """A kernel, a bias if there is one, and the activation that may be fused into the layer."""
+    flops = 2.0 * batch_size * layer_macs(layer)
+    bias = (output,) * (len(layer.variables) - 1)
+    fused = layer.keras_layer.activation is not tf.keras.activations.linear
+    return LayerCost(
+        forward=flops + 2 * output * fused,
+        through=3 * output * fused,
+        t_dw=(flops, *bias),
+        t_dy=(flops, *(0.0 for _ in bias)),
     )
 
 

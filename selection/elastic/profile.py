@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Optional
@@ -21,7 +22,10 @@ from selection.elastic.layer_costs import (
     profiled_layers,
 )
 
-MODES = {"flops": counted_costs, "measured": measured_costs}
+MODES: dict[str, Callable[[Network, int], list[LayerCost]]] = {
+    "flops": counted_costs,
+    "measured": measured_costs,
+}
 _UNITS = {"flops": "FLOP", "measured": "second"}
 _FLAG = "--profile_file"
 
@@ -84,7 +88,7 @@ class Profile:
         """Of all tensors, float64 ``[tensors]``."""
         return np.array([tensor.t_dy for tensor in self.tensors])
 
-    def budget(self, rho: float) -> float:
+    def time_budget(self, rho: float) -> float:
         """What ``rho``, a share of the time of a full training step, leaves to the backward pass.
 
         It is rho_b = rho (1 + Tf/Tb) - Tf/Tb of Tb; negative where not even Tf fits.
@@ -157,23 +161,19 @@ def _circumstances(network: Network, batch_size: int) -> dict:
 
 def _from_the_loss(network: Network, costs: list[LayerCost]) -> tuple[TensorTime, ...]:
     index = {id(layer.keras_layer): layer for layer in network.layers}
-    found = []
+    found: list[TensorTime] = []
     for keras_layer, cost in zip(reversed(profiled_layers(network)), reversed(costs)):
         if found:
-            found[-1]["t_dy"] += cost.through
-        layer = index.get(id(keras_layer))
-        for position in reversed(range(len(cost.t_dw))):
-            found.append(
-                {
-                    "layer": layer.index,
-                    "position": position,
-                    "shape": tuple(layer.variables[position].shape),
-                    "t_dw": cost.t_dw[position],
-                    "t_dy": cost.t_dy[position],
-                }
-            )
-    found[-1]["t_dy"] = 0.0  # nothing lies beyond the deepest tensor
-    return tuple(TensorTime(**tensor) for tensor in found)
+            found[-1] = replace(found[-1], t_dy=found[-1].t_dy + cost.through)
+        if id(keras_layer) not in index:
+            continue
+        layer = index[id(keras_layer)]
+        for position in reversed(range(len(layer.variables))):
+            shape = tuple(layer.variables[position].shape)
+            t_dw, t_dy = cost.t_dw[position], cost.t_dy[position]
+            found.append(TensorTime(layer.index, position, shape, t_dw, t_dy))
+    found[-1] = replace(found[-1], t_dy=0.0)  # nothing lies beyond the deepest tensor
+    return tuple(found)
 
 
 def _fits(profile: Profile, network: Network, batch_size: int, mode: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Optional
 
 import numpy as np
@@ -47,7 +47,7 @@ class ElasticSelector:
         self.network = network
         self._variables = [v for layer in network.layers for v in layer.variables]
         self._gradients = _gradient_function(network, self._variables)
-        self._profiles: dict[tuple, Profile] = {}
+        self._profiles: dict[tuple[int, str, Optional[str]], Profile] = {}
 
     def profile(self, request: SelectionRequest) -> Profile:
         """The timing profile that ``request.profile`` and ``request.profile_file`` ask for.
@@ -78,26 +78,26 @@ class ElasticSelector:
             UserError: rho leaves no time for any tensor's gradient; the message says the
                 smallest one that does. Or as :meth:`profile`.
             RunError: an importance is not finite.
+            ValueError: the request has a memory budget in place of rho.
         """
         started = time.perf_counter()
+        rho = request.rho
+        if rho is None:
+            raise ValueError("ElasticTrainer chooses by rho, and keeps to no memory budget")
         profile = self.profile(request)
-        _check_budget(profile, request.rho, self.network.backbone.title)
+        _check_rho(profile, rho, self.network.backbone.title)
         importance = self.importance(request)
         ordered = [importance[tensor.layer][tensor.position] for tensor in profile.tensors]
-        budget = profile.budget(request.rho)
+        budget = profile.time_budget(rho)
         chosen = set(choose_tensors(ordered, profile.t_dw, profile.t_dy, budget))
         if request.always_head:
             head = self.network.head.index
             chosen |= {i for i, tensor in enumerate(profile.tensors) if tensor.layer == head}
-        positions = [[] for _ in self.network.layers]
-        for index in chosen:
-            tensor = profile.tensors[index]
-            positions[tensor.layer].append(tensor.position)
         selection = make_selection(
             self.network.layers,
-            positions,
+            _positions(profile, chosen, len(self.network.layers)),
             train_type=train_type,
-            rho=request.rho,
+            rho=rho,
             scores=[float(max(values)) for values in importance],
             samples=request.batch_size,
             figures=_figures(profile, budget, sorted(chosen)),
@@ -169,6 +169,15 @@ def _gradient_function(
     return gradients
 
 
+def _positions(profile: Profile, chosen: Iterable[int], layers: int) -> list[list[int]]:
+    """Of the ``chosen`` tensors among the variables of each of ``layers`` layers."""
+    positions: list[list[int]] = [[] for _ in range(layers)]
+    for index in chosen:
+        tensor = profile.tensors[index]
+        positions[tensor.layer].append(tensor.position)
+    return positions
+
+
 def _figures(profile: Profile, budget: float, chosen: Sequence[int]) -> dict[str, float]:
     step = profile.forward + profile.backward
     took = backward_time(chosen, profile.t_dw, profile.t_dy)
@@ -180,7 +189,7 @@ def _figures(profile: Profile, budget: float, chosen: Sequence[int]) -> dict[str
     }
 
 
-def _check_budget(profile: Profile, rho: float, title: str) -> None:
+def _check_rho(profile: Profile, rho: float, title: str) -> None:
     smallest = math.ceil(profile.smallest_rho * 1e4) / 1e4
     if rho < profile.smallest_rho:
         share = profile.forward / (profile.forward + profile.backward)

@@ -30,7 +30,7 @@ def test_layer_counts(name, layers):
 def test_execution_order_follows_the_graph():
     """Every layer comes after all layers that its activation depends on."""
     network = tiny_network()
-    seen = set()
+    seen: set[int] = set()
     for layer in network.layers:
         ancestors = tf.keras.Model(network.model.inputs, layer.activation).layers
         owners = {id(other.keras_layer) for other in network.layers}

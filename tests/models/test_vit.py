@@ -313,7 +313,7 @@ def test_input_size_that_does_not_fit_is_refused(size):
 
 def test_config_is_frozen_and_checked():
     with pytest.raises(AttributeError):
-        VIT_B16.depth = 1
+        VIT_B16.depth = 1  # type: ignore[misc]
     with pytest.raises(ValueError, match="not a multiple of heads"):
         ViTConfig(hidden=10, heads=3)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,8 +35,9 @@ def _layers(sizes):
 
 def select_top(layers, scores, rho, *, always_head=False, **options):
     """The selection of a request at ``rho``."""
+    network: Any = SimpleNamespace(layers=layers)
     request = SelectionRequest(
-        network=SimpleNamespace(layers=layers),
+        network=network,
         rho=rho,
         always_head=always_head,
         batch_size=8,

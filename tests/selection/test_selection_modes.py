@@ -103,16 +103,17 @@ def test_both_modes_select_the_same_layers_and_channels(aggregation):
             rho_ch=0.25,
         )
         found[mode] = train_type_named("no_norm_betti_train").select(request)
-    assert found["fast"].layers == found["pairs"].layers
-    assert any(row.channels for row in found["fast"].layers)
+    fast, pairs = found[SelectionMode.FAST], found[SelectionMode.PAIRS]
+    assert fast.layers == pairs.layers
+    assert any(row.channels for row in fast.layers)
     # 3 mini-batches are 6 blocks, hence 15 pairs; the channels take as many again.
     passes = {mode: selection.figures["forward_passes"] for mode, selection in found.items()}
     if aggregation == "pool":
         assert passes == {"fast": 1 + 1, "pairs": 15 + 15}
     else:
         assert passes == {"fast": 3 + 1, "pairs": 3 + 15}
-    assert found["fast"].figures["images_per_pass"] == 24
-    assert found["pairs"].figures["images_per_pass"] == 8
+    assert fast.figures["images_per_pass"] == 24
+    assert pairs.figures["images_per_pass"] == 8
 
 
 @pytest.mark.parametrize("batch_statistics", [False, True])
@@ -180,6 +181,7 @@ def test_pairs_take_inferences_memory_and_fast_keeps_no_activation():
         gc.collect()
         with PhaseMeter() as meter:
             function()
+        assert meter.allocator_peak is not None
         return meter.allocator_peak
 
     forward = tf.function(lambda batch: network.model(batch, training=False))

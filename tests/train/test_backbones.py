@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from memory_utils import memory_report
+from models.frozen_mode import FrozenMode
 from models.network import build_network
 from models.registry import BACKBONES
+from selection.memory import estimate_selection_memory
 from selection.registry import TRAIN_TYPES
 from tests.helpers import random_pixels, selection_request, snapshot
 from train.optimizer import LearningRateSchedule
+from train.run.estimates import training_memory
 from train.schedule.prune import group_lasso, pruning_note
 from train.trainer import Trainer
 
@@ -44,8 +46,10 @@ def test_every_train_type(name):
         selection = entry.select(dataclasses.replace(request, rho=rho))
         assert len(selection.layers) == LAYERS[name]
         assert selection.layers[-1].selected
-        report = memory_report(network, selection.trained(network.layers), 4, 8, entry.cost)
-        assert report["estimate"]["training"] > 0
+        trained = selection.trained(network.layers)
+        assert training_memory(network, trained, 4, FrozenMode.LEAN) > 0
+        selecting = estimate_selection_memory(network, 4, 8, entry.cost)
+        assert (selecting is None) == (entry.cost == "none")
     for old, new in zip(before, snapshot(network)):
         np.testing.assert_array_equal(old, new)
 

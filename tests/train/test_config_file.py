@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from main import main
+from models.frozen_mode import FrozenMode
+from selection.selection_mode import SelectionMode
 from tests.helpers import assert_refused
 from train.config.command_line import parse_args
 from train.config.resolve import resolve
@@ -55,7 +57,11 @@ def test_the_command_line_goes_before_the_file(tmp_path):
     from_file = parse_args(["--config", path])
     changed = parse_args([*flags, "--config", path])
     assert changed == replace(
-        from_file, rho=0.5, select_only=False, frozen="lean", selection_mode="fast"
+        from_file,
+        rho=0.5,
+        select_only=False,
+        frozen=FrozenMode.LEAN,
+        selection_mode=SelectionMode.FAST,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from typing import Any
 
 import numpy as np
 import pytest
@@ -228,11 +229,13 @@ def test_selections_leave_nothing_behind(digits):
     network = tiny_network("digits")
     chooser = LayerChooser(_job(digits, None).config, digits, PhaseMeter())
     chooser(network)
-    selector = chooser._strategy.func._selector
+    partial: Any = chooser._strategy
+    strategy = partial.func
+    selector = strategy._selector
     left = []
     for _ in range(12):
         chooser(network)
         left.append(_left())
-    assert chooser._strategy.func._selector is selector
+    assert strategy._selector is selector
     assert selector._gradients.experimental_get_tracing_count() == 1
     _check_no_growth(left)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import weakref
+from typing import Any
 
 import numpy as np
 import pytest
@@ -251,7 +252,7 @@ def test_memory_falls_and_the_old_network_is_gone():
     # In a dictionary: TensorFlow's tracing leaves a snapshot of the local variables of its callers
     # behind, which would keep what a variable held before.
     gc.collect()
-    run = {"network": tiny_network("digits")}
+    run: dict[str, Any] = {"network": tiny_network("digits")}
     run["schedule"] = PruneSchedule(_job(run["network"], interval=1))
     run["stage"] = run["schedule"].first_stage(run.pop("network"))
     old = [weakref.ref(run["stage"].trainer), weakref.ref(run["stage"].network.model)]

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import tensorflow as tf
 
-from models.backbones.vit_layers import SelfAttention
 from models.graph.macs import network_macs
+from models.kinds import LayerKind, kernels
 from models.network import Network
 from models.pruning.channel_groups import ChannelSet, channel_map
 from models.pruning.shrink import find_pruning, shrink
@@ -129,18 +129,8 @@ def _norms(kernel: tf.Variable, axis: int) -> tf.Tensor:
 
 def l1_norm(network: Network) -> Penalty:
     """The sum of |w| over all kernels: no biases, vectors of normalisations or embeddings."""
-    kernels = [kernel for layer in network.layers for kernel in _kernels(layer.keras_layer)]
-    return lambda: tf.add_n([tf.reduce_sum(tf.abs(kernel)) for kernel in kernels])
-
-
-def _kernels(layer: tf.keras.layers.Layer) -> tuple[tf.Variable, ...]:
-    if isinstance(layer, SelfAttention):
-        return layer.query_kernel, layer.key_kernel, layer.value_kernel, layer.output_kernel
-    if isinstance(layer, tf.keras.layers.DepthwiseConv2D):
-        return (layer.depthwise_kernel,)
-    if isinstance(layer, (tf.keras.layers.Conv2D, tf.keras.layers.Dense)):
-        return (layer.kernel,)
-    return ()
+    every = [kernel for layer in network.layers for kernel in kernels(layer.keras_layer)]
+    return lambda: tf.add_n([tf.reduce_sum(tf.abs(kernel)) for kernel in every])
 
 
 def lasso_strength(network: Network, batches: Iterable[Batch], ratio: float = LASSO_RATIO) -> float:
@@ -165,7 +155,7 @@ def pruning_note(network: Network, prune: str) -> str:
         return "--prune l1: an L1 penalty on all kernels; nothing is ever pruned"
     sets: tuple[ChannelSet, ...] = channel_map(network.model).sets
     channels = sum(one.channels for one in sets)
-    if any(isinstance(layer.keras_layer, SelfAttention) for layer in network.layers):
+    if any(layer.kind is LayerKind.SELF_ATTENTION for layer in network.layers):
         what = "hidden units of the MLPs and nothing else of a vision transformer"
     else:
         what = "channels of convolutions"
