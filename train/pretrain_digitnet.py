@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from models.backbones import digitnet
 from models.registry import BACKBONES
-from train.data.datasets import load_digit_subset
+from train.data.digits import load_digit_subset
 
 CLASSES = (0, 1, 2, 3, 4)
 EPOCHS = 12

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -16,10 +16,14 @@ from models.network import Network
 from models.trained import Trained
 from train.gradients.lean.gradients import LeanGradients
 from train.gradients.leaves import Leaves
+from train.gradients.loss_gradients import LossGradients
 from train.gradients.stock import StockGradients
 from train.optimizer import LearningRateSchedule, apply_gradients, momentum_slots, sgdw
 
-_GRADIENTS = {FrozenMode.LEAN: LeanGradients, FrozenMode.STOCK: StockGradients}
+_GRADIENTS: dict[FrozenMode, Callable[[tf.keras.Model, Leaves], LossGradients]] = {
+    FrozenMode.LEAN: LeanGradients,
+    FrozenMode.STOCK: StockGradients,
+}
 
 
 @dataclass(frozen=True)
@@ -51,13 +55,21 @@ class Trainer:
     at the first of them, and optimizer state exists for nothing else.
 
     Args:
-        trained: what to train.
+        trained: what to train; it may be nothing, for evaluation alone.
         rates: learning rate and weight decay over all steps of the run.
         first_step: steps taken before by other trainers of the same run.
-        momentum: momentum to go on with, by variable; the others start at zero. Sliced
-            variables always start at zero.
-        penalty: added to the loss, a scalar.
+        momentum: arrays to go on with, of the shape of their variables, by ``variable.ref()``;
+            the other variables start at zero, and slices always do.
+        penalty: computes what is added to the loss, a scalar, from the weights.
         frozen: how frozen layers are computed.
+
+    Attributes:
+        variables: what the optimizer updates: the wholly trained variables, and one new variable
+            for each slice.
+        steps_taken: ``first_step`` and its own.
+
+    Raises:
+        ValueError: a slice is to be trained of a kind of layer that knows none.
     """
 
     def __init__(
@@ -76,44 +88,43 @@ class Trainer:
         self.steps_taken = first_step
         self._leaves = Leaves(self.trained)
         self.variables = self._leaves.variables
+        self._gradients = _GRADIENTS[frozen](network.model, self._leaves)
+        self._penalty = penalty
         self.optimizer = sgdw(rates, self.variables, first_step)
         for variable, slot in zip(self.variables, momentum_slots(self.optimizer, self.variables)):
             if momentum and variable.ref() in momentum:
                 slot.assign(momentum[variable.ref()])
-        self._build_functions(_GRADIENTS[frozen](network.model, self._leaves), penalty)
+        self._step = self._compiled(self._take_step)
+        self._count_correct = self._compiled(self._correct_of)
 
-    def _build_functions(
-        self, gradients_of: Callable, penalty: Optional[Callable[[], tf.Tensor]]
-    ) -> None:
-        model = self.network.model
+    def _compiled(self, function: Callable[[tf.Tensor, tf.Tensor], Any]) -> Any:
+        """``function`` of a batch's images and labels as one graph, for batches of any size."""
         signature = [
-            tf.TensorSpec([None, *model.input_shape[1:]], tf.float32),
+            tf.TensorSpec([None, *self.network.model.input_shape[1:]], tf.float32),
             tf.TensorSpec([None], tf.int64),
         ]
-
         # Without autograph, which keeps the frames of its callers, and so replaced networks, alive.
-        @tf.function(input_signature=signature, autograph=False)
-        def step(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            loss, logits, gradients = gradients_of(images, labels)
-            if penalty is not None:
-                with tf.GradientTape(watch_accessed_variables=False) as tape:
-                    tape.watch(self.variables)
-                    more = penalty()
-                added = tape.gradient(more, self.variables, unconnected_gradients="zero")
-                loss += more
-                gradients = [one + other for one, other in zip(gradients, added)]
-            # Not before: the decay of every variable would be computed, and wait, from the start.
-            with tf.control_dependencies(gradients):
-                apply_gradients(self.optimizer, gradients, self.variables)
-            self._leaves.write_back()
-            return loss, _count_correct(logits, labels)
+        return tf.function(function, input_signature=signature, autograph=False)
 
-        @tf.function(input_signature=signature, autograph=False)
-        def count_correct(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-            return _count_correct(gradients_of.logits(images), labels)
+    def _take_step(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """One optimizer step: the mean loss before it, and how many samples it got right."""
+        loss, logits, gradients = self._gradients(images, labels)
+        if self._penalty is not None:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(self.variables)
+                more = self._penalty()
+            added = tape.gradient(more, self.variables, unconnected_gradients="zero")
+            loss += more
+            gradients = [one + other for one, other in zip(gradients, added)]
+        # Not before: the decay of every variable would be computed, and wait, from the start.
+        with tf.control_dependencies(gradients):
+            apply_gradients(self.optimizer, gradients, self.variables)
+        self._leaves.write_back()
+        return loss, _count_correct(logits, labels)
 
-        self._step = step
-        self._count_correct = count_correct
+    def _correct_of(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """How many samples are classified correctly, dropout off."""
+        return _count_correct(self._gradients.logits(images), labels)
 
     def momentum(self) -> dict:
         """Copies of the momentum of the wholly trained variables, by ``variable.ref()``."""
@@ -164,7 +175,12 @@ class Trainer:
         batches: Iterable[tuple[tf.Tensor, tf.Tensor]],
         on_batch: Callable[[], None] = lambda: None,
     ) -> float:
-        """Share of the samples of ``batches`` that are classified correctly."""
+        """Share of the samples of ``batches`` that are classified correctly, 0 to 1.
+
+        Args:
+            batches: at least one; as in :meth:`train_epoch`.
+            on_batch: called after each of them.
+        """
         correct, samples = 0, 0
         for images, labels in batches:
             correct += int(self._count_correct(images, labels))
@@ -174,5 +190,6 @@ class Trainer:
 
 
 def _count_correct(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Logits ``[batch, classes]``, labels ``[batch]`` -> int32 scalar."""
     predicted = tf.argmax(logits, axis=-1, output_type=labels.dtype)
     return tf.reduce_sum(tf.cast(predicted == labels, tf.int32))

@@ -20,9 +20,10 @@ import tensorflow_datasets as tfds
 
 from common.errors import UserError
 from train.config.dataset_names import resolve_dataset_name
-from train.data.datasets import load_dataset, load_digit_subset
+from train.data.datasets import load_dataset
+from train.data.digits import load_digit_subset
 from train.data.image_store import FileImages, cached_images
-from train.data.tfds_source import find_builder
+from train.data.tfds_builder import find_builder
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED_TFDS = ROOT.parent / "shared" / "tfds"

@@ -17,8 +17,8 @@ from models.network import build_network
 from models.registry import BACKBONES
 from models.trained import Trained
 from tests.helpers import random_pixels, tiny_network, whole
-from train.gradients.lean.bits import Bits, KeptOutput, passing
 from train.gradients.lean.gradients import LeanGradients
+from train.gradients.lean.masks import PackedMask, SavedOutputMask, relu_mask
 from train.gradients.leaves import Leaves
 from train.gradients.stock import StockGradients
 from train.optimizer import LearningRateSchedule
@@ -165,17 +165,17 @@ def test_a_bit_per_element_says_where_relu_passes(shape, cap):
     y = tf.nn.relu(x) if cap is None else tf.nn.relu6(x)
     gradient = tf.constant(generator.normal(size=shape), tf.float32)
     wanted = np.where((y.numpy() > 0) & (y.numpy() < (cap or np.inf)), gradient, 0)
-    bits = passing(y, cap)
-    np.testing.assert_array_equal(bits.times(gradient), wanted)
-    np.testing.assert_array_equal(KeptOutput(y, cap).times(gradient), wanted)
-    assert bits.made.dtype == tf.uint8
-    assert bits.made.shape[0] == shape[0] and bits.made.shape[1] == -(-np.prod(shape[1:]) // 8)
+    mask = PackedMask(relu_mask(y, cap))
+    np.testing.assert_array_equal(mask.apply(gradient), wanted)
+    np.testing.assert_array_equal(SavedOutputMask(y, cap).apply(gradient), wanted)
+    assert mask.saved.dtype == tf.uint8
+    assert mask.saved.shape[0] == shape[0] and mask.saved.shape[1] == -(-np.prod(shape[1:]) // 8)
 
 
 def test_bits_hold_any_mask():
     masks = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(bool)
     ones = tf.ones(masks.shape)
-    np.testing.assert_array_equal(Bits(tf.constant(masks)).times(ones), masks)
+    np.testing.assert_array_equal(PackedMask(tf.constant(masks)).apply(ones), masks)
 
 
 def _packings(network, variables) -> int:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Optional
 
 import numpy as np
@@ -63,7 +63,7 @@ def epoch_batches(
     epoch: int,
     flip: bool,
     rotation: float,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Every image once, in an order and with an augmentation that (seed, epoch) decide alone.
 
     Yields (float32 [b, S, S, 3] in 0..255, int64 [b]) on the CPU; the last batch may be smaller.
@@ -87,7 +87,9 @@ def epoch_batches(
     return _made_ahead(make, math.ceil(len(image_set) / batch_size))
 
 
-def training_batches(config: RunConfig, data: DataBundle, epoch: int) -> Iterator[Batch]:
+def training_batches(
+    config: RunConfig, data: DataBundle, epoch: int
+) -> Generator[Batch, None, None]:
     """Those of an epoch of a run, as `epoch_batches`."""
     return epoch_batches(
         data.train,
@@ -99,7 +101,7 @@ def training_batches(config: RunConfig, data: DataBundle, epoch: int) -> Iterato
     )
 
 
-def eval_batches(image_set: ImageSet, batch_size: int) -> Iterator[Batch]:
+def eval_batches(image_set: ImageSet, batch_size: int) -> Generator[Batch, None, None]:
     """Every image once, in dataset order, unchanged; shapes and types as in `epoch_batches`.
 
     Data smaller than a batch is one batch. Raises UserError if batch_size is below 1.
@@ -127,7 +129,7 @@ def _require_batch_size(batch_size: int) -> None:
         raise UserError(f"batch size {batch_size}: it must be at least 1")
 
 
-def _made_ahead(make: Callable[[int], Batch], count: int) -> Iterator[Batch]:
+def _made_ahead(make: Callable[[int], Batch], count: int) -> Generator[Batch, None, None]:
     """make(0), make(1), ... in order, computed on the CPU by one thread ahead of the reader."""
 
     def on_cpu(batch: int) -> Batch:
@@ -135,7 +137,7 @@ def _made_ahead(make: Callable[[int], Batch], count: int) -> Iterator[Batch]:
             return make(batch)
 
     worker = ThreadPoolExecutor(1)
-    waiting = deque()
+    waiting: deque[Future[Batch]] = deque()
     try:
         for batch in range(count):
             waiting.append(worker.submit(on_cpu, batch))

@@ -78,7 +78,13 @@ def cached_images(
     batches: Iterable[tuple[np.ndarray, np.ndarray]],
     title: str,
 ) -> ImageSet:
-    """The image set in the folder `entry`, written there from `batches` first if it is missing."""
+    """The image set in the folder `entry`, written there from `batches` first if it is missing.
+
+    Args: `size` and `count` of the images, as they are announced; `batches` of them, uint8
+    [b, S, S, 3], with their labels, int64 [b]; `title` of the progress bar.
+
+    Raises UserError: the folder cannot be written, or there is too little room.
+    """
     try:
         found = _read_entry(entry, size)
         if found is None:
@@ -87,12 +93,14 @@ def cached_images(
                 # Another process may have written it while this one waited for the lock.
                 if _read_entry(entry, size) is None:
                     _write_entry(entry, size, count, batches, title)
-            found = _read_entry(entry, size)
+                found = _read_entry(entry, size)
     except OSError as error:
         raise UserError(
             f"cannot keep decoded images in {entry.parent} ({error.strerror or error}); "
             "choose another folder with --cache_dir"
         ) from error
+    if found is None:
+        raise UserError(f"{entry} was removed or cut short while in use; start again")
     return found
 
 
@@ -131,7 +139,7 @@ def _write_entry(
     try:
         with progress, _durable(partial / "images.u8") as file:
             for images, batch_labels in batches:
-                file.write(images)
+                file.write(images.data)
                 labels.append(batch_labels)
                 progress.update(len(batch_labels))
         with _durable(partial / "labels.npy") as file:

@@ -8,15 +8,17 @@ the right gradients whatever the layer does; they are computed for the whole var
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
 from models.backbones.vit_layers import ClassToken, PositionEmbedding, SelfAttention
 from models.batch_norm import FixedBatchNormalization
 from models.forward import Override
+from models.kinds import LayerKind, kind_of
 from train.gradients.leaves import Leaves
 
-Read = Callable[[tf.Variable], tf.Tensor]
+Read = Callable[[tf.Variable], tf.Tensor]  # a variable of a layer -> its value, merged
 
 
 def merged_layers(leaves: Leaves) -> dict[int, Override]:
@@ -33,10 +35,10 @@ def _override(layer: tf.keras.layers.Layer, leaves: Leaves) -> Override:
         leaf = leaves.find(variable)
         return variable.value() if leaf is None else leaf.merged()
 
-    for kind, make in _KINDS:
-        if isinstance(layer, kind):
-            return make(layer, read)
-    raise ValueError(f"layer {layer.name} ({type(layer).__name__}) cannot be trained in slices")
+    make = _OVERRIDES.get(kind_of(layer))
+    if make is None:
+        raise ValueError(f"layer {layer.name} ({type(layer).__name__}) cannot be trained in slices")
+    return make(layer, read)
 
 
 def _with_bias(layer: tf.keras.layers.Layer, y: tf.Tensor, read: Read) -> tf.Tensor:
@@ -101,13 +103,13 @@ def _positions(layer: PositionEmbedding, read: Read) -> Override:
     return lambda x: x + read(layer.positions)
 
 
-_KINDS = (
-    (tf.keras.layers.DepthwiseConv2D, _depthwise),
-    (tf.keras.layers.Conv2D, _conv),
-    (tf.keras.layers.Dense, _dense),
-    (SelfAttention, _attention),
-    (FixedBatchNormalization, _batch_norm),
-    (tf.keras.layers.LayerNormalization, _layer_norm),
-    (ClassToken, _class_token),
-    (PositionEmbedding, _positions),
-)
+_OVERRIDES: dict[LayerKind, Callable[[Any, Read], Override]] = {
+    LayerKind.DEPTHWISE_CONV: _depthwise,
+    LayerKind.CONV: _conv,
+    LayerKind.DENSE: _dense,
+    LayerKind.SELF_ATTENTION: _attention,
+    LayerKind.BATCH_NORM: _batch_norm,
+    LayerKind.LAYER_NORM: _layer_norm,
+    LayerKind.CLASS_TOKEN: _class_token,
+    LayerKind.POSITION_EMBEDDING: _positions,
+}

@@ -15,10 +15,11 @@ class StockGradients:
     """Gradients of the mean cross-entropy by a gradient tape over the Keras layers.
 
     Taken for the trained variables only, so the backward pass ends at the first of them. What is
-    kept for it is TensorFlow's choice: nearly every activation, frozen layers' included.
+    saved for it is TensorFlow's choice: nearly every activation, frozen layers' included.
     """
 
     def __init__(self, model: tf.keras.Model, leaves: Leaves) -> None:
+        """As ``LeanGradients`` (``train/gradients/lean/gradients.py``)."""
         self._model = model
         self._variables = leaves.variables
         self._overrides = merged_layers(leaves)
@@ -26,7 +27,7 @@ class StockGradients:
     def __call__(
         self, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, list[Optional[tf.Tensor]]]:
-        """As ``LeanGradients`` (``train/gradients/lean/gradients.py``)."""
+        """Mean loss, logits and gradients; see ``LossGradients``."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._variables)
             logits = forward(self._model, images, self._overrides, training=True)
@@ -35,5 +36,5 @@ class StockGradients:
         return loss, logits, tape.gradient(loss, self._variables)
 
     def logits(self, images: tf.Tensor) -> tf.Tensor:
-        """As ``LeanGradients.logits``."""
+        """Logits ``[batch, classes]`` with dropout off."""
         return self._model(images, training=False)

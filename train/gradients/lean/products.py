@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 import tensorflow as tf
+
+from models.kinds import LayerKind, kernels, kind_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,26 +17,25 @@ class Product:
 
     Attributes:
         kernel: W.
-        channel_axis: the axis of W that counts the channels of y.
         forward: (x, W) -> y.
-        to_input: (shape of x, W, dy) -> dx.
-        to_kernel: (x, dy, shape of W) -> dW. Some of the channels of dy give those channels of dW.
-        by_channel: a channel of y reads only the same channel of x, so that for some channels of
+        input_grad: (shape of x, W, dy) -> dx.
+        kernel_grad: (x, dy, shape of W) -> dW. Some of the channels of dy give those channels of
+            dW.
+        depthwise: a channel of y reads only the same channel of x, so that for some channels of
             dW those of x will do.
-        padded: whether it pads x by explicit numbers.
+        explicit_padding: whether it pads x by given numbers.
     """
 
     kernel: tf.Variable
-    channel_axis: int
     forward: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-    to_input: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
-    to_kernel: Callable[[tf.Tensor, tf.Tensor, tf.TensorShape], tf.Tensor]
-    by_channel: bool = False
-    padded: bool = False
+    input_grad: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
+    kernel_grad: Callable[[tf.Tensor, tf.Tensor, tf.TensorShape], tf.Tensor]
+    depthwise: bool = False
+    explicit_padding: bool = False
 
     def scaled(self, kernel: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
-        """``kernel`` times ``scale`` ``[channels of y]``."""
-        return kernel * (scale[:, None] if self.channel_axis == 2 else scale)
+        """``kernel``, W or some of its channels, times ``scale`` ``[channels of y]``."""
+        return kernel * (scale[:, None] if self.depthwise else scale)
 
 
 def conv_product(
@@ -47,32 +48,32 @@ def conv_product(
     into one operation, and does not see that what waits for the padding closes a circle.
     """
     strides = [1, *layer.strides, 1]
-    options = {"strides": strides, "padding": layer.padding.upper()}
-    around = layer.padding.upper()
+    around: Any = layer.padding.upper()
+    options = {"strides": strides, "padding": around}
     if padding is not None:
         around = [[0, 0], *map(list, padding.padding), [0, 0]]
         flat = [size for pair in around for size in pair]
         options = {"strides": strides, "padding": "EXPLICIT", "explicit_paddings": flat}
-    by_channel = isinstance(layer, tf.keras.layers.DepthwiseConv2D)
-    if by_channel:
-        kernel, convolve = layer.depthwise_kernel, tf.nn.depthwise_conv2d
-        to_input = tf.raw_ops.DepthwiseConv2dNativeBackpropInput
-        to_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter
+    depthwise = kind_of(layer) is LayerKind.DEPTHWISE_CONV
+    if depthwise:
+        convolve = tf.nn.depthwise_conv2d
+        input_grad = tf.raw_ops.DepthwiseConv2dNativeBackpropInput
+        kernel_grad = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter
     else:
-        kernel, convolve = layer.kernel, tf.nn.conv2d
-        to_input, to_kernel = tf.raw_ops.Conv2DBackpropInput, tf.raw_ops.Conv2DBackpropFilter
+        convolve = tf.nn.conv2d
+        input_grad, kernel_grad = tf.raw_ops.Conv2DBackpropInput, tf.raw_ops.Conv2DBackpropFilter
+    (kernel,) = kernels(layer)
     return Product(
         kernel=kernel,
-        channel_axis=2 if by_channel else 3,
         forward=lambda x, kernel: convolve(x, kernel, strides, around),
-        to_input=lambda shape, kernel, dy: to_input(
+        input_grad=lambda shape, kernel, dy: input_grad(
             input_sizes=shape, filter=kernel, out_backprop=dy, **options
         ),
-        to_kernel=lambda x, dy, shape: to_kernel(
+        kernel_grad=lambda x, dy, shape: kernel_grad(
             input=x, filter_sizes=shape, out_backprop=dy, **options
         ),
-        by_channel=by_channel,
-        padded=padding is not None,
+        depthwise=depthwise,
+        explicit_padding=padding is not None,
     )
 
 
@@ -85,13 +86,13 @@ def dense_product(kernel: tf.Variable) -> Product:
     def forward(x: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
         return _unfold(tf.matmul(rows(x), matrix), x)
 
-    def to_input(shape: tf.Tensor, matrix: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
+    def input_grad(shape: tf.Tensor, matrix: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
         return tf.reshape(tf.matmul(rows(dy), matrix, transpose_b=True), shape)
 
-    def to_kernel(x: tf.Tensor, dy: tf.Tensor, shape: tf.TensorShape) -> tf.Tensor:  # noqa: ARG001
+    def kernel_grad(x: tf.Tensor, dy: tf.Tensor, _: tf.TensorShape) -> tf.Tensor:
         return tf.matmul(rows(x), rows(dy), transpose_a=True)
 
-    return Product(kernel, 1, forward, to_input, to_kernel)
+    return Product(kernel, forward, input_grad, kernel_grad)
 
 
 def _unfold(flat: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
@@ -102,5 +103,5 @@ def _unfold(flat: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
 
 
 def shape_like(tensor: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-    """The shape of an input ``tensor``, from the batch size of a ``gradient``: keeps no input."""
+    """The shape of an input ``tensor``, from the batch size of a ``gradient``: saves no input."""
     return tf.concat([tf.shape(gradient)[:1], tensor.shape[1:]], axis=0)

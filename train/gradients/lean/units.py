@@ -1,4 +1,4 @@
-"""A network cut into units: what is computed, and carried back, in one piece."""
+"""A network cut into units: what is computed, and differentiated, in one piece."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Any
 
 import tensorflow as tf
 
+from models.forward import inputs_of
 from models.graph.fusion import Chain, linear_chains, recomputed_branches
+from models.kinds import LayerKind, kind_of
 from train.gradients.lean.linear import Linear
 from train.gradients.lean.products import conv_product, dense_product
 
-_layers = tf.keras.layers
+Layers = tuple[tf.keras.layers.Layer, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,12 +23,12 @@ class Unit:
     """Keras layers that are computed as one.
 
     Attributes:
-        layers: in execution order.
+        layers: in execution order; one, but in the two kinds of units below.
         inputs: the symbolic tensors it reads, each once.
         output: the symbolic tensor it makes; what else its layers make, nobody else reads.
     """
 
-    layers: tuple[tf.keras.layers.Layer, ...]
+    layers: Layers
     inputs: tuple[Any, ...]
     output: Any
 
@@ -39,56 +41,61 @@ class LinearUnit(Unit):
 
 
 @dataclass(frozen=True, eq=False)
-class Segment(Unit):
-    """Units of which only the input is kept: the backward pass computes them once more."""
+class RecomputedBranch(Unit):
+    """Units of which only the input is saved: the backward pass computes them once more.
+
+    Others call that gradient checkpointing, or rematerialisation.
+    """
 
     units: tuple[Unit, ...]
 
 
 def units_of(model: tf.keras.Model) -> tuple[Unit, ...]:
     """The units of a flat functional model, in execution order."""
-    whole = {id(chain.layers[0]): chain for chain in linear_chains(model)}
-    inside = {id(layer) for chain in whole.values() for layer in chain.layers[1:]}
-    units = []
+    chains = {id(chain.layers[0]): chain for chain in linear_chains(model)}
+    inside = {id(layer) for chain in chains.values() for layer in chain.layers[1:]}
+    units: list[Unit] = []
     for layer in model.layers:
-        if isinstance(layer, _layers.InputLayer) or id(layer) in inside:
+        if kind_of(layer) is LayerKind.INPUT or id(layer) in inside:
             continue
-        if id(layer) in whole:
-            units.append(_linear_unit(whole[id(layer)]))
+        if id(layer) in chains:
+            units.append(_linear_unit(chains[id(layer)]))
         else:
-            units.append(_unit(Unit, (layer,)))
-    return tuple(_segmented(units, recomputed_branches(model)))
+            units.append(Unit((layer,), *_ends((layer,))))
+    return _with_branches(units, recomputed_branches(model))
 
 
 def _linear_unit(chain: Chain) -> LinearUnit:
     layer = chain.linear
-    if isinstance(layer, _layers.Dense):
+    if kind_of(layer) is LayerKind.DENSE:
         product = dense_product(layer.kernel)
     else:
         product = conv_product(layer, chain.padding)
     linear = Linear(product, layer.bias, chain.norm, chain.rectified, chain.cap, chain.pooling)
-    return _unit(LinearUnit, chain.layers, linear=linear)
+    return LinearUnit(chain.layers, *_ends(chain.layers), linear)
 
 
-def _segmented(units: Sequence[Unit], branches: Sequence[tuple]) -> list[Unit]:
+def _with_branches(units: Sequence[Unit], branches: Sequence[Layers]) -> tuple[Unit, ...]:
     """The same, with the units of each of ``branches`` put together.
 
-    Layer norm, softmax and GELU keep large tensors for their gradients; recomputing a branch from
+    Layer norm, softmax and GELU save large tensors for their gradients; recomputing a branch from
     its input costs part of its forward pass once more.
     """
     number = {id(layer): index for index, branch in enumerate(branches) for layer in branch}
-    result = []
+    result: list[Unit] = []
     for branch, group in itertools.groupby(units, lambda unit: number.get(id(unit.layers[0]))):
         members = tuple(group)
         if branch is None:
             result.extend(members)
         else:
-            result.append(_unit(Segment, branches[branch], units=members))
-    return result
+            layers = branches[branch]
+            result.append(RecomputedBranch(layers, *_ends(layers), members))
+    return tuple(result)
 
 
-def _unit(kind: type, layers: tuple, **more: Any) -> Any:
+def _ends(layers: Layers) -> tuple[tuple[Any, ...], Any]:
+    """The symbolic tensors that ``layers`` read from outside, each once, and the last's output."""
     made = {id(layer.output) for layer in layers}
-    read = [tensor for layer in layers for tensor in tf.nest.flatten(layer.input)]
+    read = [tensor for layer in layers for tensor in inputs_of(layer)]
     inputs = {id(tensor): tensor for tensor in read if id(tensor) not in made}
-    return kind(layers, tuple(inputs.values()), layers[-1].output, **more)
+    return tuple(inputs.values()), layers[-1].output

@@ -1,9 +1,9 @@
-"""Masks of one bit per element: which elements of an activation a gradient passes."""
+"""Which elements of an activation a gradient passes: masks of one bit per element."""
 
 from __future__ import annotations
 
 import math
-from typing import Optional
+from typing import Optional, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -15,42 +15,52 @@ from train.gradients.lean.order import after
 _GATHER_BITS = 0x8040201008040201
 
 
-class Bits:
-    """A boolean tensor ``[batch, ...]``, packed: one bit per element, rounded up per sample.
+class Mask(Protocol):
+    """What ReLU, max pooling or both save for the backward pass.
 
     Attributes:
-        made: what has to exist before the unpacked mask goes.
+        saved: the tensor made for that, to be computed before the activation goes; None where
+            something is saved that is there anyway.
     """
+
+    saved: Optional[tf.Tensor]
+
+    def apply(self, dy: tf.Tensor) -> tf.Tensor:
+        """The gradient of the input from that of the output, both float32."""
+
+
+class PackedMask:
+    """A boolean tensor ``[batch, ...]``, packed: one bit per element, rounded up per sample."""
 
     def __init__(self, mask: tf.Tensor) -> None:
         self._elements = math.prod(mask.shape[1:])
         flat = tf.reshape(mask, [-1, self._elements])
         missing = -self._elements % 8
-        self.made = _pack(tf.pad(flat, [[0, 0], [0, missing]]) if missing else flat)
+        self.saved = _pack(tf.pad(flat, [[0, 0], [0, missing]]) if missing else flat)
 
-    def times(self, gradient: tf.Tensor) -> tf.Tensor:
-        """``gradient`` (the mask's shape, float32), zero where the mask is."""
-        flat = _unpack(after(gradient, self.made))
+    def apply(self, dy: tf.Tensor) -> tf.Tensor:
+        """``dy``, of the mask's shape, zero where the mask is False."""
+        flat = _unpack(after(dy, self.saved))
         if flat.shape[1] != self._elements:
             flat = flat[:, : self._elements]
-        return gradient * tf.reshape(flat, tf.shape(gradient))
+        return dy * tf.reshape(flat, tf.shape(dy))
 
 
-class KeptOutput:
-    """What :func:`passing` says, for an output that is kept anyway."""
+class SavedOutputMask:
+    """:func:`relu_mask` of an output that is saved anyway, because a trained kernel reads it."""
 
-    made = None
+    saved = None
 
     def __init__(self, output: tf.Tensor, cap: Optional[float]) -> None:
         self._output = output
         self._gradient = tf.raw_ops.ReluGrad if cap is None else tf.raw_ops.Relu6Grad
 
-    def times(self, gradient: tf.Tensor) -> tf.Tensor:
-        """``gradient`` where ReLU passes it on, else zero."""
-        return self._gradient(gradients=gradient, features=after(gradient, self._output))
+    def apply(self, dy: tf.Tensor) -> tf.Tensor:
+        """``dy``, of the output's shape, zero where ReLU stops it."""
+        return self._gradient(gradients=dy, features=after(dy, self._output))
 
 
-class Winners:
+class MaxPoolMask:
     """Max pooling by windows side by side: one bit per element, whether it is its window's maximum.
 
     Of several equal ones it is the first, as in TensorFlow.
@@ -59,18 +69,18 @@ class Winners:
         x: ``[batch, height, width, channels]``, the channels a multiple of 8.
         pooled: its maxima ``[batch, height / size, width / size, channels]``.
         size: side of the windows.
-        passed: boolean like ``pooled``, which maxima pass a gradient at all; None for all.
+        relu: :func:`relu_mask` of ``pooled``, where x is the output of a ReLU.
     """
 
     def __init__(
-        self, x: tf.Tensor, pooled: tf.Tensor, size: int, passed: Optional[tf.Tensor] = None
+        self, x: tf.Tensor, pooled: tf.Tensor, size: int, relu: Optional[tf.Tensor] = None
     ) -> None:
         self._shape = x.shape[1:]
         height, width, channels = pooled.shape[1:]
         self._windows = [height, size, width, size, channels]
         windows = tf.reshape(x, [-1, *self._windows])
         largest = _pack(windows == pooled[:, :, None, :, None, :])
-        taken = None if passed is None else tf.bitwise.invert(_pack(passed))
+        taken = None if relu is None else tf.bitwise.invert(_pack(relu))
         rows = []
         for row in range(size):
             columns = []
@@ -81,23 +91,18 @@ class Winners:
                 taken = mine if taken is None else tf.bitwise.bitwise_or(taken, mine)
                 columns.append(mine)
             rows.append(tf.stack(columns, axis=3))
-        self.made = tf.stack(rows, axis=2)
+        self.saved = tf.stack(rows, axis=2)
 
-    def times(self, gradient: tf.Tensor) -> tf.Tensor:
+    def apply(self, dy: tf.Tensor) -> tf.Tensor:
         """The gradient of x from that of ``pooled``."""
-        mask = tf.reshape(_unpack(after(gradient, self.made)), [-1, *self._windows])
-        return tf.reshape(mask * gradient[:, :, None, :, None, :], [-1, *self._shape])
+        mask = tf.reshape(_unpack(after(dy, self.saved)), [-1, *self._windows])
+        return tf.reshape(mask * dy[:, :, None, :, None, :], [-1, *self._shape])
 
 
-def passes(output: tf.Tensor, cap: Optional[float]) -> tf.Tensor:
+def relu_mask(output: tf.Tensor, cap: Optional[float]) -> tf.Tensor:
     """Where ReLU, or ReLU capped at ``cap``, whose ``output`` this is, passes a gradient on."""
     positive = output > 0
     return positive if cap is None else positive & (output < cap)
-
-
-def passing(output: tf.Tensor, cap: Optional[float]) -> Bits:
-    """The same in bits."""
-    return Bits(passes(output, cap))
 
 
 def _pack(mask: tf.Tensor) -> tf.Tensor:
