@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from reproduce.item import Item, Options
-from reproduce.measure.measured import ChildError, measured
+from reproduce.measure.in_store import ChildError, measured
 from reproduce.paper_values import DATASET_TITLES
 from reproduce.report.cells import (
     best_accuracy,
@@ -134,7 +134,7 @@ def _clusters(store: Store, options: Options, layers: int) -> list[Cell]:
         try:
             found = measured(
                 store,
-                "reproduce.measure.embeddings:cluster_counts",
+                "reproduce.measure.embedding_clusters:cluster_counts",
                 identity={"configuration": spec.configuration},
                 argv=spec.argv(),
                 draw=seed,

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from common.wording import count
 from reproduce.item import Item, Options
-from reproduce.items.stages import after_epochs_spec
+from reproduce.items.after_epochs import after_epochs_spec
 from reproduce.paper_values import DATASET_TITLES
 from reproduce.report.cells import (
     best_accuracy,

@@ -8,8 +8,8 @@ from typing import Any
 
 from models.memory.fresh_process import fresh
 from reproduce.item import Item, Options
-from reproduce.measure.measured import ChildError, measured
-from reproduce.measure.memory_children import Choice
+from reproduce.measure.in_store import ChildError, measured
+from reproduce.measure.memory_of_choice import Choice
 from reproduce.paper_values import TABLE3, TABLE3_METHODS, TABLE3_MODELS
 from reproduce.report.cells import method_title, model_title, selection_spec, sources, why_missing
 from reproduce.report.published import published
@@ -73,7 +73,7 @@ def _spec(options: Options, model: str, method: str) -> RunSpec:
 
 
 def choice_of(selection: Mapping) -> list:
-    """What a parsed ``selection.json`` trains, as ``measure/memory_children.py`` takes it."""
+    """What a parsed ``selection.json`` trains, as ``measure/memory_of_choice.py`` takes it."""
     return [
         [row["index"], list(row["variables"])] for row in selection["layers"] if row["selected"]
     ]
@@ -163,7 +163,7 @@ def memory_of(store: Store, options: Options, model: str) -> dict[str, dict[str,
             choices[method] = choice_of(store.selection(spec))
         else:
             why[method] = why_missing(store, [spec])
-    target = "reproduce.measure.memory_children:accounting"
+    target = "reproduce.measure.memory_of_choice:accounting"
     figures = fresh(target, model=model, classes=CLASSES, choices=choices)
     for (method, name), classes in OTHER_CLASSES.items():
         if name == model:
@@ -189,7 +189,7 @@ def _trained(
     try:
         peak = measured(
             store,
-            "reproduce.measure.memory_children:measured_peak",
+            "reproduce.measure.memory_of_choice:measured_peak",
             model=model,
             classes=CLASSES,
             choice=choice,
@@ -203,7 +203,7 @@ def _trained(
 def _selection(
     store: Store, options: Options, model: str, paper_full: float
 ) -> dict[str, Megabytes]:
-    target = "reproduce.measure.memory_children:selection_accounting"
+    target = "reproduce.measure.memory_of_choice:selection_accounting"
     kinds = fresh(target, model=model, classes=CLASSES)
     found = {"prune_training": Megabytes(paper_full, None, None, IN_TRAINING)}
     for method in (*SELECTED, PAIRS):

@@ -21,10 +21,10 @@ from main import main
 from models.memory.fresh_process import fresh
 from reproduce import paper_values
 from reproduce.item import Options
-from reproduce.items import d10, maps, table2, table4
+from reproduce.items import d10, figure6_d9, table2, table4
 from reproduce.items.table3 import CLASSES, FIXED, OTHER_CLASSES, choice_of
-from reproduce.measure.embeddings import clusters
-from reproduce.measure.memory_children import accounting, trained
+from reproduce.measure.embedding_clusters import clusters
+from reproduce.measure.memory_of_choice import accounting, trained
 from reproduce.registry import all_items
 from reproduce.report import html, render
 from reproduce.report.cells import (
@@ -226,7 +226,7 @@ def test_choices_train_what_they_say():
 
 
 def test_measured_peaks_are_of_fresh_processes():
-    target = "reproduce.measure.memory_children:measured_peak"
+    target = "reproduce.measure.memory_of_choice:measured_peak"
     peaks = {
         choice: fresh(target, model="digitnet", classes=5, choice=choice)
         for choice in ("inference", "full_training")
@@ -240,10 +240,10 @@ def test_measured_peaks_are_of_fresh_processes():
 def test_figure_6_is_what_runs_of_other_rhos_select(store):
     """One ranking stands for every rho."""
     (spec,) = all_items()["figure6"].specs(DIGITS)
-    other = selection_spec(DIGITS, "digitnet", "digits", maps.ADABET, rho=0.3)
+    other = selection_spec(DIGITS, "digitnet", "digits", figure6_d9.ADABET, rho=0.3)
     for one in (spec, other):
         run_here(store, one)
-    assert maps.at_rho(store.selection(spec), 0.3) == selected(store.selection(other))
+    assert figure6_d9.at_rho(store.selection(spec), 0.3) == selected(store.selection(other))
     report = all_items()["figure6"].build(store, DIGITS)
     counts = [int(cells[0].text.split(",")[0]) for _, cells in report.tables[0].rows]
     assert counts == [1, 3, 5, 7, 9, 11, 13, 15, 17, 19]
@@ -271,11 +271,12 @@ def test_d8_says_which_selections_leave_out_the_head(store):
 def test_a_selection_serves_trainings_of_any_length():
     longer = replace(DIGITS, epochs=7, flags={**DIGITS.flags, "eval_every": 7})
     shorter, same = (
-        selection_spec(options, "digitnet", "digits", maps.ADABET) for options in (DIGITS, longer)
+        selection_spec(options, "digitnet", "digits", figure6_d9.ADABET)
+        for options in (DIGITS, longer)
     )
     assert shorter == same
-    assert training_spec(DIGITS, "digitnet", "digits", maps.ADABET) != training_spec(
-        longer, "digitnet", "digits", maps.ADABET
+    assert training_spec(DIGITS, "digitnet", "digits", figure6_d9.ADABET) != training_spec(
+        longer, "digitnet", "digits", figure6_d9.ADABET
     )
 
 

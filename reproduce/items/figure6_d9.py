@@ -8,7 +8,7 @@ from typing import Optional
 from matplotlib.figure import Figure
 
 from reproduce.item import Item, Options
-from reproduce.items.stages import after_epochs_spec
+from reproduce.items.after_epochs import after_epochs_spec
 from reproduce.paper_values import DATASET_TITLES
 from reproduce.report.cells import (
     model_title,
