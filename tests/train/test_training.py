@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,7 +150,7 @@ def test_nothing_is_traced_after_the_first_epoch(tmp_path):
     flags = ["--model_name", "digitnet", "--dataset_name", "digits", "--rho", "0.3"]
     flags += ["--eval_batch_size", "16", "--output_dir", str(tmp_path)]
 
-    def traces(epochs: int) -> tuple:
+    def traces(epochs: int) -> list[list[int]]:
         config = parse_args([*flags, "--num_epochs", str(epochs)])
         setting, network = prepare(config)
         data = setting.data
@@ -158,11 +159,11 @@ def test_nothing_is_traced_after_the_first_epoch(tmp_path):
         carry_out(setting, recorder)
         assert recorder.finish("completed").epochs == epochs
         trainer = recorder.stage.trainer
-        functions = (trainer._step, trainer._count_correct)
+        functions: list[Any] = [trainer._step, trainer._count_correct]
         # The augmentation's functions serve all runs of a process.
         return [
             [one.experimental_get_tracing_count() for one in group]
-            for group in (functions, compiled_stages())
+            for group in (functions, list(compiled_stages()))
         ]
 
     once, twice = traces(1), traces(2)
