@@ -14,8 +14,9 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.harness import ChildError, Effort, fresh
+from benchmarks.harness import Effort
 from common.machine import PROJECT
+from models.memory.fresh_process import ChildError, fresh
 
 # name: title, module:function
 SECTIONS = {

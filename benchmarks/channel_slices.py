@@ -15,20 +15,16 @@ import statistics
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.harness import Effort, fresh, in_turn, ratio, table
-from benchmarks.subjects import (
-    SCHEDULE,
-    allocator_peak,
-    new_batch,
-    new_network,
-    one_step,
-    whole_layers,
-)
+from benchmarks.harness import Effort, ratio, table
+from benchmarks.subjects import BATCH_SIZE, new_network, one_step, whole_layers
+from common.timing import seconds_in_turn
 from models.frozen_mode import FrozenMode
+from models.memory.fresh_process import fresh
 from models.network import Network
 from models.trained import Trained
 from selection.cut import number_of_channels
 from train.optimizer import apply_gradients
+from train.step_memory import RATES, allocator_peak, noise_batch
 from train.trainer import Trainer
 
 RHO = 0.5
@@ -41,7 +37,7 @@ class MaskedTrainer(Trainer):
 
     def __init__(self, network: Network, parts: list[Trained]) -> None:
         whole = [Trained(part.variable, None, part.layer) for part in parts]
-        super().__init__(network, whole, SCHEDULE, frozen=FrozenMode.STOCK)
+        super().__init__(network, whole, RATES, frozen=FrozenMode.STOCK)
         masks = [_mask(part) for part in parts]
         variables = [part.variable for part in parts]
 
@@ -85,14 +81,14 @@ def _parts(network: Network, indices: list[int], rho_ch: float) -> list[Trained]
 
 
 def _trainer(way: str, network: Network, parts: list[Trained]) -> Trainer:
-    return MaskedTrainer(network, parts) if way == "masked" else Trainer(network, parts, SCHEDULE)
+    return MaskedTrainer(network, parts) if way == "masked" else Trainer(network, parts, RATES)
 
 
 def peak(name: str, indices: list[int], rho_ch: float, way: str) -> float:
     """Allocator's peak of training steps in this process, MB."""
     network = new_network(name)
     trainer = _trainer(way, network, _parts(network, indices, rho_ch))
-    return allocator_peak(trainer, new_batch(network))
+    return allocator_peak(trainer, noise_batch(network, BATCH_SIZE))
 
 
 def step_seconds(
@@ -100,14 +96,14 @@ def step_seconds(
 ) -> dict[str, list[float]]:
     """Of both ways at each rho_ch, in turn in this process."""
     network = new_network(name)
-    batch = new_batch(network)
+    batch = noise_batch(network, BATCH_SIZE)
     trainers = {
         f"{way} {rho_ch}": _trainer(way, network, _parts(network, indices, rho_ch))
         for rho_ch in SHARES
         for way in WAYS
     }
     calls = {key: lambda one=one: one_step(one, batch) for key, one in trainers.items()}
-    return in_turn(calls, repeats, seconds, warm_up=1)
+    return seconds_in_turn(calls, repeats, seconds, warm_up=1)
 
 
 def channels(effort: Effort) -> str:

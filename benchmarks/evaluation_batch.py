@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import statistics
 
-from benchmarks.harness import Effort, fresh, in_turn, ratio, table
-from benchmarks.subjects import SCHEDULE, new_batch, new_network
+from benchmarks.harness import Effort, ratio, table
+from benchmarks.subjects import new_network
+from common.timing import seconds_in_turn
+from models.memory.fresh_process import fresh
+from train.step_memory import RATES, noise_batch
 from train.trainer import Trainer
 
 SIZES = (8, 16, 32, 64, 128)
@@ -21,14 +24,14 @@ def seconds_per_image(
 ) -> dict[str, list[float]]:
     """By batch size, in turn in this process; each call evaluates as many images."""
     network = new_network(name)
-    trainer = Trainer(network, [], SCHEDULE)
+    trainer = Trainer(network, [], RATES)
     largest = max(sizes)
-    batches = {size: new_batch(network, size) for size in sizes}
+    batches = {size: noise_batch(network, size) for size in sizes}
     calls = {
         str(size): lambda size=size: trainer.evaluate([batches[size]] * (largest // size))
         for size in sizes
     }
-    times = in_turn(calls, repeats, seconds, warm_up=1)
+    times = seconds_in_turn(calls, repeats, seconds, warm_up=1)
     return {size: [one / largest for one in found] for size, found in times.items()}
 
 

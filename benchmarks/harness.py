@@ -1,33 +1,14 @@
-"""What all benchmarks share: fresh processes, calls timed in turn, ratios, tables.
-
-A child process is ``python -m benchmarks.harness module:function FILE`` with the arguments as JSON
-on its standard input; what the function returns goes to FILE as JSON.
-"""
+"""What all benchmarks share: how much to measure, ratios, tables."""
 
 from __future__ import annotations
 
-import importlib
-import json
 import platform
 import statistics
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Optional
-
-from common.files import read_json
-from common.machine import PROJECT
+from typing import Optional
 
 BACKBONES = ("mobilenetv2", "resnet50", "vgg16", "vit")
-LEAST_ROUNDS = 3
-
-
-class ChildError(RuntimeError):
-    """A process of the benchmark failed; the message ends with what it wrote."""
 
 
 @dataclass(frozen=True)
@@ -50,59 +31,6 @@ class Effort:
     def quick(cls) -> Effort:
         """Enough to see that everything runs; its figures mean nothing."""
         return cls(models=("digitnet", "mobilenetv2"), model="digitnet", repeats=1, seconds=1.0)
-
-
-def fresh(target: str, **arguments: Any) -> Any:
-    """What ``module:function`` returns for ``arguments`` in a process of its own.
-
-    Both have to be JSON.
-
-    Raises:
-        ChildError: it ended with an error.
-    """
-    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        answer = Path(folder) / "answer.json"
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.harness", target, str(answer)],
-            cwd=PROJECT,
-            input=json.dumps(arguments),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        if done.returncode or not answer.exists():
-            raise ChildError(
-                f"{target}({arguments}) ended with status {done.returncode}:\n{done.stdout}"
-            )
-        return read_json(answer)
-
-
-def in_turn(
-    calls: Mapping[str, Callable[[], Any]], repeats: int, seconds: float, warm_up: int = 2
-) -> dict[str, list[float]]:
-    """Seconds that each call takes, in rounds A B C A B C ..., after ``warm_up`` untimed rounds.
-
-    A machine whose speed drifts does all of them likewise. There are ``repeats`` rounds, fewer (but
-    at least ``LEAST_ROUNDS``, if that many were asked for) where they take longer than ``seconds``.
-    """
-    import tensorflow as tf
-
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    began = time.perf_counter()
-    for turn in range(warm_up + repeats):
-        if turn == warm_up:
-            began = time.perf_counter()
-        if turn >= warm_up + LEAST_ROUNDS and time.perf_counter() - began > seconds:
-            break
-        for name, call in calls.items():
-            started = time.perf_counter()
-            call()
-            # A GPU may still be at work when the call returns.
-            tf.test.experimental.sync_devices()
-            if turn >= warm_up:
-                times[name].append(time.perf_counter() - started)
-    return times
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> float:
@@ -149,21 +77,3 @@ def machine() -> dict[str, str]:
         "TensorFlow": found["packages"]["tensorflow"],
         "commit": found["git_revision"] or "unknown",
     }
-
-
-def main() -> None:
-    """In the child: call what was asked for and write down what it returns."""
-    target, answer = sys.argv[1:]
-    module, function = target.split(":")
-    arguments = json.load(sys.stdin)
-    called = getattr(importlib.import_module(module), function)
-
-    from models.memory.allocator import reserve_region
-
-    reserve_region()  # as main.py does
-    result = called(**arguments)
-    Path(answer).write_text(json.dumps(result))
-
-
-if __name__ == "__main__":
-    main()

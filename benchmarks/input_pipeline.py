@@ -15,18 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import Effort, fresh, in_turn, judged, ratio, table
-from benchmarks.subjects import (
-    BATCH_SIZE,
-    NUM_CLASSES,
-    SCHEDULE,
-    new_batch,
-    new_network,
-    noise,
-    whole_layers,
-)
+from benchmarks.harness import Effort, judged, ratio, table
+from benchmarks.subjects import BATCH_SIZE, NUM_CLASSES, new_network, whole_layers
+from common.timing import seconds_in_turn
+from models.memory.fresh_process import fresh
 from train.data.batches import epoch_batches
 from train.data.image_store import FileImages, ImageSet
+from train.step_memory import RATES, noise, noise_batch
 from train.trainer import Trainer
 
 RHO = 0.1
@@ -41,8 +36,8 @@ def epoch_seconds(
     """Seconds per step on fixed, on stored and on augmented batches, in turn in this process."""
     network = new_network(name)
     size = network.backbone.input_size
-    trainer = Trainer(network, whole_layers(network, indices), SCHEDULE)
-    fixed = new_batch(network)
+    trainer = Trainer(network, whole_layers(network, indices), RATES)
+    fixed = noise_batch(network, BATCH_SIZE)
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         path = Path(folder) / "images.u8"
         path.write_bytes(noise(IMAGES, size).tobytes())
@@ -60,7 +55,7 @@ def epoch_seconds(
             "stored": lambda: stored(flip=False, rotation=0.0),
             "augmented": lambda: stored(flip=True, rotation=0.2),
         }
-        times = in_turn(calls, repeats, seconds, warm_up=1)
+        times = seconds_in_turn(calls, repeats, seconds, warm_up=1)
     return {way: [one / STEPS for one in found] for way, found in times.items()}
 
 

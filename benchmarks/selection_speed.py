@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from typing import Optional
 
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.harness import BACKBONES, fresh, in_turn, judged, ratio, table
-from benchmarks.subjects import BATCH_SIZE, new_network, noise
-from memory_utils import PhaseMeter, estimate_memory
+from benchmarks.harness import BACKBONES, judged, ratio, table
+from benchmarks.subjects import BATCH_SIZE, new_network
+from common.timing import seconds_in_turn
+from memory_utils import MemoryEstimate, PhaseMeter, estimate_memory
 from models.frozen_mode import FrozenMode
+from models.memory.fresh_process import fresh
 from selection.betti.distances import distances_from_gram
 from selection.betti.gram_pass import GramPass
 from selection.betti.homology import betti_1
 from selection.betti.pooling import block_size, images_per_pass, number_of_passes, pooled
 from selection.memory import estimate_selection_memory
 from selection.selection_mode import SelectionMode
+from train.step_memory import noise
 
 # Targets of the project: fast mode's time over that of the bare forward pass on the same images;
 # pairs mode's allocator peak over that of inference at the training batch size.
@@ -77,8 +81,8 @@ def times(name: str, samples: int, repeats: int, seconds: float) -> dict:
         "fast": lambda: fast(pixels, by_betti),
         "pairs": lambda: pairs(few, lambda layer, gram: distances_from_gram(gram, layer)),
     }
-    first = in_turn(calls, 1, seconds, warm_up=0)
-    took = in_turn(calls, repeats, seconds, warm_up=1)
+    first = seconds_in_turn(calls, 1, seconds, warm_up=0)
+    took = seconds_in_turn(calls, repeats, seconds, warm_up=1)
     passes = number_of_passes(network, samples, BATCH_SIZE, SelectionMode.PAIRS)
     medians = {way: statistics.median(each) for way, each in took.items()}
     return {
@@ -105,7 +109,9 @@ def peak(name: str, samples: int, way: str) -> dict[str, float]:
         with PhaseMeter() as meter:
             for _ in range(2):
                 forward(images).numpy()
-        estimate = estimate_memory(network, (), BATCH_SIZE, frozen=FrozenMode.STOCK)
+        estimate: Optional[MemoryEstimate] = estimate_memory(
+            network, (), BATCH_SIZE, frozen=FrozenMode.STOCK
+        )
     else:
         if way == SelectionMode.PAIRS:
             samples = min(samples, PEAK_BLOCKS * block_size(network, BATCH_SIZE))
@@ -115,6 +121,7 @@ def peak(name: str, samples: int, way: str) -> dict[str, float]:
         estimate = estimate_selection_memory(
             network, BATCH_SIZE, samples, "forward", mode=SelectionMode(way)
         )
+    assert meter.allocator_peak is not None and estimate is not None
     return {"measured": meter.allocator_peak, "estimate": estimate.total}
 
 

@@ -19,7 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import LEAST_ROUNDS, Effort, fresh, judged, table
+from benchmarks.harness import Effort, judged, table
+from common.timing import LEAST_ROUNDS
+from models.memory.fresh_process import fresh
 
 CLASSES = 10
 IMAGES = {"train": 8, "test": 1}  # per class
@@ -39,7 +41,7 @@ def write_photographs(folder: str) -> None:
             place.mkdir(parents=True)
             for number in range(count):
                 coarse = generator.integers(0, 256, (12, 16, 3), np.uint8)
-                image = Image.fromarray(coarse).resize(SIDE[::-1], Image.BICUBIC)
+                image = Image.fromarray(coarse).resize(SIDE[::-1], Image.Resampling.BICUBIC)
                 image.save(place / f"{number}.jpg", quality=90)
 
 
@@ -50,7 +52,8 @@ def start(name: str, folder: str) -> dict[str, float]:
     began = psutil.Process().create_time()
     seconds = dict.fromkeys(PHASES, 0.0)
     import main
-    import train.run.story as story
+    import train.run.prepare as prepare
+    from train.run.selecting import LayerChooser
     from train.trainer import Trainer
 
     seconds["import"] = time.time() - began
@@ -66,11 +69,13 @@ def start(name: str, folder: str) -> dict[str, float]:
 
         return call
 
-    story.load_data = timed("data", story.load_data)
-    story.build_network = timed("build", story.build_network)
-    story.Run._select = timed("selection", story.Run._select)
-    train_epoch = Trainer.train_epoch
-    Trainer.train_epoch = timed("compile and first step", train_epoch)
+    for phase, owner, name in (
+        ("data", prepare, "load_data"),
+        ("build", prepare, "build_network"),
+        ("selection", LayerChooser, "__call__"),
+        ("compile and first step", Trainer, "train_epoch"),
+    ):
+        setattr(owner, name, timed(phase, getattr(owner, name)))
     flags = {
         "model_name": name,
         "dataset_name": "folder",

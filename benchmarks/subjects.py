@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import tensorflow as tf
 
-from memory_utils import PhaseMeter, estimate_memory
+from memory_utils import estimate_memory
 from models.frozen_mode import FrozenMode
 from models.network import Network, build_network
 from models.registry import BACKBONES
@@ -21,33 +21,19 @@ from train.config.resolve import resolve
 from train.config.run_config import RunConfig
 from train.data.datasets import DataBundle
 from train.data.image_store import ImageSet, MemoryImages
-from train.optimizer import LearningRateSchedule
 from train.run.selecting import selection_request
+from train.step_memory import RATES, allocator_peak, noise, noise_batch
 from train.trainer import Trainer
 
 BATCH_SIZE = 8
 NUM_CLASSES = 37  # Oxford-IIIT Pets, as in the paper's Table 3
 POOLED = 40  # images
-SCHEDULE = LearningRateSchedule(1e-6, 5e-4, 1000)  # small: random networks diverge easily
-STEPS = 2  # of which the allocator's peak is taken: the second one has everything allocated
 
 
 def new_network(name: str) -> Network:
     """A backbone at its own input size."""
     backbone = BACKBONES[name]
     return build_network(backbone, NUM_CLASSES, backbone.input_size, "none")
-
-
-def noise(count: int, size: int) -> np.ndarray:
-    """uint8 ``[count, size, size, 3]``."""
-    return np.random.default_rng(0).integers(0, 256, (count, size, size, 3), np.uint8)
-
-
-def new_batch(network: Network, size: int = BATCH_SIZE) -> tuple[tf.Tensor, tf.Tensor]:
-    """Images float32 and labels int64, on the device."""
-    images = tf.constant(noise(size, network.backbone.input_size), tf.float32)
-    classes = network.model.output_shape[-1]
-    return images, tf.constant(np.arange(size) % classes, tf.int64)
 
 
 def adabet_layers(name: str, rhos: list[float]) -> list[list[int]]:
@@ -88,25 +74,12 @@ def one_step(trainer: Trainer, batch: tuple[tf.Tensor, tf.Tensor]) -> None:
     trainer.train_epoch([batch], lambda *_: None)
 
 
-def allocator_peak(trainer: Trainer, batch: tuple[tf.Tensor, tf.Tensor]) -> float:
-    """Peak over warm training steps on ``batch`` or, with nothing to train, evaluation; MB.
-
-    To be called once in a process of its own.
-    """
-    with PhaseMeter() as meter:
-        if trainer.trained:
-            trainer.train_epoch([batch] * STEPS, lambda *_: None)
-        else:
-            trainer.evaluate([batch] * STEPS)
-    return meter.allocator_peak
-
-
 def training_peak(name: str, indices: list[int] | None, frozen: str) -> dict[str, float]:
     """Allocator's peak of training steps and what is estimated for it, MB."""
     network = new_network(name)
     parts = whole_layers(network, indices)
-    trainer = Trainer(network, parts, SCHEDULE, frozen=FrozenMode(frozen))
-    peak = allocator_peak(trainer, new_batch(network))
+    trainer = Trainer(network, parts, RATES, frozen=FrozenMode(frozen))
+    peak = allocator_peak(trainer, noise_batch(network, BATCH_SIZE))
     variables = [part.variable for part in parts]
     estimate = estimate_memory(network, variables, BATCH_SIZE, frozen=FrozenMode(frozen))
     return {"measured": peak, "estimate": estimate.total}
@@ -117,7 +90,7 @@ def inference_peak(
 ) -> dict[str, float]:
     """The same of inference: of the Keras model, or as a run evaluates."""
     network = new_network(name)
-    trainer = Trainer(network, [], SCHEDULE, frozen=FrozenMode(frozen))
-    peak = allocator_peak(trainer, new_batch(network, batch_size))
+    trainer = Trainer(network, [], RATES, frozen=FrozenMode(frozen))
+    peak = allocator_peak(trainer, noise_batch(network, batch_size))
     estimate = estimate_memory(network, (), batch_size, frozen=FrozenMode(frozen))
     return {"measured": peak, "estimate": estimate.total}

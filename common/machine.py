@@ -63,11 +63,16 @@ def git_revision() -> Optional[str]:
     return head + ("+changes" if changed else "") if head else None
 
 
-def _gpus() -> str:
+def nvidia_gpus(field: str) -> list[str]:
+    """A field of each of NVIDIA's GPUs, such as ``name`` or ``uuid``; none without nvidia-smi."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
-        return ""
-    names = _output([tool, "--query-gpu=name", "--format=csv,noheader"]).splitlines()
+        return []
+    return _output([tool, f"--query-gpu={field}", "--format=csv,noheader"]).splitlines()
+
+
+def _gpus() -> str:
+    names = nvidia_gpus("name")
     return ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
 
 

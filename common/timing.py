@@ -6,16 +6,21 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 WARM_UP = 2  # rounds: one that compiles, one that allocates
 LEAST_ROUNDS = 3  # whatever the time limit
 
+Name = TypeVar("Name")
+
 
 def seconds_in_turn(
-    calls: Mapping[str, Callable[[], Any]], repeats: int, limit_s: float = math.inf
-) -> dict[str, list[float]]:
-    """Seconds that each call takes, in rounds A B C A B C ..., after ``WARM_UP`` untimed rounds.
+    calls: Mapping[Name, Callable[[], Any]],
+    repeats: int,
+    limit_s: float = math.inf,
+    warm_up: int = WARM_UP,
+) -> dict[Name, list[float]]:
+    """Seconds that each call takes, in rounds A B C A B C ..., after ``warm_up`` untimed rounds.
 
     A machine whose speed drifts does all of them likewise.
 
@@ -25,19 +30,19 @@ def seconds_in_turn(
     """
     import tensorflow as tf
 
-    times: dict[str, list[float]] = {name: [] for name in calls}
+    times: dict[Name, list[float]] = {name: [] for name in calls}
     began = time.perf_counter()
-    for turn in range(WARM_UP + repeats):
-        if turn == WARM_UP:
+    for turn in range(warm_up + repeats):
+        if turn == warm_up:
             began = time.perf_counter()
-        if turn >= WARM_UP + LEAST_ROUNDS and time.perf_counter() - began > limit_s:
+        if turn >= warm_up + LEAST_ROUNDS and time.perf_counter() - began > limit_s:
             break
         for name, call in calls.items():
             started = time.perf_counter()
             call()
             # A GPU may still be at work when the call returns.
             tf.test.experimental.sync_devices()
-            if turn >= WARM_UP:
+            if turn >= warm_up:
                 times[name].append(time.perf_counter() - started)
     return times
 

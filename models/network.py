@@ -86,13 +86,13 @@ def _assemble(
         module.load_file(features, weights)
     batch_statistics = bn_mode == "paper" and backbone.batch_statistics_in_paper_mode
     features = fix_batch_norm(features, batch_statistics)
-    model = with_head(features, num_classes, seed)
+    model = add_head(features, num_classes, seed)
     if with_head:
         load_h5(model, weights)
     return Network(backbone, model, selectable_layers(model), batch_statistics)
 
 
-def with_head(features: tf.keras.Model, num_classes: int, seed: int) -> tf.keras.Model:
+def add_head(features: tf.keras.Model, num_classes: int, seed: int) -> tf.keras.Model:
     """``features``, a map or a vector, followed by pooling, dropout and a new dense layer."""
     output = features.output
     if output.shape.rank == 4:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import shlex
 import signal
 import sys
@@ -19,13 +20,15 @@ from typing import Any, NoReturn, Optional
 
 from common.errors import UserError
 from common.machine import git_revision, machine
-from reproduce.command_line import options_for, parse, without_paths, workers_for
-from reproduce.registry import Item, Options, all_items, item_named
+from common.wording import count
+from reproduce.command_line import options_for, parse, workers_for
+from reproduce.item import Item, Options
+from reproduce.registry import all_items, item_named
 from reproduce.store.runs import RunSpec, Store
-from reproduce.sweep.durations import Costs, count, duration, total_text
+from reproduce.sweep.durations import Durations, about, duration
 from reproduce.sweep.local_executor import LocalExecutor
 from reproduce.sweep.progress import Progress
-from reproduce.sweep.queue import Sweep
+from reproduce.sweep.queue import RunQueue
 
 INTERRUPTED = 130
 
@@ -45,6 +48,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return 2
     except KeyboardInterrupt:
         print("reproduce: interrupted; the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # as in `python -m reproduce list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in its buffer
+        print("reproduce: interrupted: nobody reads its output any more", file=sys.stderr)
         return INTERRUPTED
     return 1 if any(failed) else 0
 
@@ -72,7 +79,7 @@ def run_all(item: Item, options: Options, store: Store, arguments: argparse.Name
     while specs:
         seen.update(dict.fromkeys(specs))
         progress = Progress(store, specs)
-        sweep = Sweep(store, specs, progress, arguments.retry_failed)
+        sweep = RunQueue(store, specs, progress, arguments.retry_failed)
         progress.begin()
         if progress.left:
             executor.run(sweep, progress)
@@ -96,45 +103,49 @@ def _follow_up(item: Item, options: Options, store: Store) -> list[RunSpec]:
 
 def _print_plan(item: Item, options: Options, store: Store) -> None:
     specs = list(dict.fromkeys([*item.specs(options), *_follow_up(item, options, store)]))
-    costs = Costs(store)
+    durations = Durations(store)
     for spec in specs:
         state = store.state(spec)
         if state == "done":
             time = duration(store.about(spec)["seconds"])
         else:
-            cost = costs.of(spec)
-            time = "?" if cost is None else "~" * cost.scaled + duration(cost.seconds)
-        print(f"{state:8}{time:>12}  {spec.title}")
+            seconds = durations.of(spec)
+            time = "?" if seconds is None else about(seconds)
+        print(f"{state:8}{time:>15}  {spec.title}")
     left = [spec for spec in specs if store.state(spec) == "missing"]
     failed = sum(store.state(spec) == "failed" for spec in specs)
     print(
-        f"{count(len(specs))}: {len(specs) - len(left) - failed} done, {failed} failed, "
-        f"{len(left)} to run, one after another: {total_text(costs.total(left))}"
+        f"{_runs(specs)}: {len(specs) - len(left) - failed} done, {failed} failed, "
+        f"{len(left)} to run, one after another: {durations.total_text(left)}"
     )
     if item.follow_up:
         print("more runs may follow from their results")
     print(f"results: {store.root}")
 
 
+def _runs(specs: Sequence[RunSpec]) -> str:
+    return count(len(specs), "run") if specs else "no runs"
+
+
 def _print_list(arguments: argparse.Namespace) -> None:
     store = Store(arguments.runs_dir)
-    costs = Costs(store)
+    durations = Durations(store)
     for item in all_items().values():
         specs = list(dict.fromkeys(item.specs(options_for(item, arguments))))
         more = " and those that follow from them" if item.follow_up else ""
-        print(f"{item.name}: {item.title}\n    needs {item.needs}; {count(len(specs))}{more}")
+        print(f"{item.name}: {item.title}\n    needs {item.needs}; {_runs(specs)}{more}")
         if specs:
             done = sum(store.state(spec) == "done" for spec in specs)
-            print(f"    time: {total_text(costs.total(specs))}; {done} done here")
+            print(f"    {durations.total_text(specs)} on two CPU cores; {done} done here")
 
 
 def _write_report(item: Item, options: Options, store: Store, reports_dir: str) -> None:
     from reproduce.report.html import write_index  # matplotlib is not needed to plan
-    from reproduce.report.report import write_report
+    from reproduce.report.write import write_report
 
     now = datetime.datetime.now(datetime.timezone.utc)
     meta = {
-        "command": shlex.join(["python", "-m", "reproduce", *without_paths(sys.argv[1:])]),
+        "command": shlex.join(["python", "-m", "reproduce", *sys.argv[1:]]),
         "commit": git_revision(),
         "machine": machine(),
         "made": now.isoformat(timespec="seconds"),

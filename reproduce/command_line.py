@@ -11,16 +11,13 @@ from typing import Any, Optional
 from common.command_line import OneLineParser
 from common.errors import UserError
 from models.registry import BACKBONES
-from reproduce.registry import Item, Options
+from reproduce.item import Item, Options
 from selection.registry import train_type_named
+from train.config.command_line import is_switch
 from train.config.dataset_names import resolve_dataset_name
 from train.config.run_config import RunConfig
 
-_SWITCHES = frozenset(
-    entry.name
-    for entry in fields(RunConfig)
-    if entry.metadata["argparse"].get("action") == "store_true"
-)
+_SWITCHES = frozenset(entry.name for entry in fields(RunConfig) if is_switch(entry))
 _EPILOG = (
     "What stands after -- goes to every run as a flag of main.py, such as: "
     "python -m reproduce table2 --seeds 1 -- --eval_every 5"
@@ -160,13 +157,3 @@ def _weights(words: Sequence[str]) -> dict[str, str]:
 def workers_for(item: Item, workers: Optional[int]) -> Optional[int]:
     """Runs at a time: one where times are measured, unless the user says otherwise."""
     return 1 if item.timed and workers is None else workers
-
-
-def without_paths(words: Sequence[str]) -> list[str]:
-    """A command line for others to read: of paths outside the current folder, the last part."""
-    short = []
-    for word in words:
-        before, equals, path = word.rpartition("=")
-        outside = path.startswith(("/", "~", "..")) and len(path) > 1
-        short.append(before + equals + Path(path).name if outside else word)
-    return short

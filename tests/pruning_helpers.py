@@ -11,7 +11,7 @@ from models.backbones.vit import ViTConfig, build_features
 from models.batch_norm import FixedBatchNormalization
 from models.forward import forward
 from models.layers import selectable_layers
-from models.network import Network, build_network, with_head
+from models.network import Network, add_head, build_network
 from models.pruning.channel_groups import channel_map
 from models.pruning.shrink import Shrunk, find_pruning, shrink
 from models.registry import BACKBONES
@@ -56,7 +56,7 @@ ALONG = (
 def small_vit() -> Network:
     inputs = tf.keras.Input((16, 16, 3))
     config = ViTConfig(patch=8, hidden=12, depth=2, heads=2, mlp=20)
-    model = with_head(tf.keras.Model(inputs, build_features(inputs, config), name="vit"), 4, 0)
+    model = add_head(tf.keras.Model(inputs, build_features(inputs, config), name="vit"), 4, 0)
     randomise(model)
     return Network(BACKBONES["vit"], model, selectable_layers(model), False)
 

@@ -46,7 +46,7 @@ def sgdw(
     Momentum slots of ``variables`` are made at once, so that a ``tf.function`` is traced only
     once; ``first_step`` is the step of the schedule to begin with.
     """
-    if not _addons_fit():
+    if not addons_fit():
         return keras_sgdw(schedule, variables, first_step)  # it takes the same steps
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # its end-of-life notice, on every import
@@ -62,7 +62,7 @@ def sgdw(
     return optimizer
 
 
-def _addons_fit() -> bool:
+def addons_fit() -> bool:
     """They are for TensorFlow up to 2.15, and have no build for 64-bit ARM Linux (Raspberry Pi)."""
     return not keras_2_is_apart() and platform.machine() != "aarch64"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reproduce import paper_values as paper
-from reproduce.registry import Item, Options
+from reproduce.item import Item, Options
 from reproduce.report.cells import (
     epochs_note,
     method_title,
@@ -21,11 +21,11 @@ from reproduce.report.series import (
     MEMORY,
     SELECTION_SECONDS,
     Metric,
+    MetricSeries,
     Statement,
-    Sweep,
     Text,
-    less_than,
-    sweep_report,
+    lessening,
+    series_report,
 )
 from reproduce.store.runs import RunSpec, Store
 
@@ -57,14 +57,14 @@ def _if_papers(options: Options, statements: list[Statement]) -> list[Statement]
     return statements if options.models[0] == "resnet50" else []
 
 
-def _all(sweeps: Sequence[Sweep]) -> list[RunSpec]:
+def _all(sweeps: Sequence[MetricSeries]) -> list[RunSpec]:
     return [spec for sweep in sweeps for spec in sweep.specs()]
 
 
 # --- Figure 7 -----------------------------------------------------------------------------------
 
 
-def _figure7(options: Options) -> list[Sweep]:
+def _figure7(options: Options) -> list[MetricSeries]:
     # One data set asked for stands for both panels.
     first, second = options.datasets[0], options.datasets[-1]
     metrics = (ACCURACY, *MEMORY)
@@ -73,8 +73,8 @@ def _figure7(options: Options) -> list[Sweep]:
         share: _runs(options, second, rho=RHO_OF_CHANNELS, rho_ch=share) for share in CHANNEL_RHOS
     }
     return [
-        Sweep(f"By rho, {first}", "rho", {"AdaBet": by_rho}, metrics),
-        Sweep(
+        MetricSeries(f"By rho, {first}", "rho", {"AdaBet": by_rho}, metrics),
+        MetricSeries(
             f"By rho_ch at rho {RHO_OF_CHANNELS:g}, {second}",
             "rho_ch",
             {"AdaBet": by_channels},
@@ -90,9 +90,7 @@ def _reductions(place: int, title: str, value: float) -> list[Statement]:
             f"{title}: {metric.title.lower()}",
             value,
             "percent less",
-            lambda means, metric=metric: less_than(
-                means.at(place, "AdaBet", 0.1, metric), means.at(place, "AdaBet", 1.0, metric)
-            ),
+            lessening(place, ("AdaBet", 0.1), ("AdaBet", 1.0), metric),
         )
         for metric in MEMORY
     ]
@@ -112,13 +110,13 @@ def _build_figure7(store: Store, options: Options) -> Report:
         *_reductions(0, "rho 0.1 against 1.0", paper.FIGURE7_MEMORY_AT_RHO_01),
         *_reductions(1, "rho_ch 0.1 against 1.0", paper.FIGURE7_MEMORY_AT_RHO_CH_01),
     ]
-    return sweep_report(store, text, _figure7(options), _if_papers(options, statements))
+    return series_report(store, text, _figure7(options), _if_papers(options, statements))
 
 
 # --- Figure D.8 ---------------------------------------------------------------------------------
 
 
-def _d8(options: Options) -> list[Sweep]:
+def _d8(options: Options) -> list[MetricSeries]:
     dataset = options.datasets[0]
     series = {
         method_title(method).replace("AdaBet", "Activation normalisation (AdaBet)"): {
@@ -127,7 +125,7 @@ def _d8(options: Options) -> list[Sweep]:
         for method in NORMS
     }
     accuracy = ACCURACY._replace(best="")
-    return [Sweep("", "rho", series, (accuracy, *MEMORY), kind="bars")]
+    return [MetricSeries("", "rho", series, (accuracy, *MEMORY), kind="bars")]
 
 
 def _build_d8(store: Store, options: Options) -> Report:
@@ -146,10 +144,10 @@ def _build_d8(store: Store, options: Options) -> Report:
             epochs_note(options),
         ),
     )
-    return sweep_report(store, text, sweeps)
+    return series_report(store, text, sweeps)
 
 
-def _untrained_heads(store: Store, sweep: Sweep) -> list[str]:
+def _untrained_heads(store: Store, sweep: MetricSeries) -> list[str]:
     """Says, where it is so, which selections leave out the head: it is new, so that counts."""
     left_out = [
         f"{title} at rho {rho:g}"
@@ -172,20 +170,20 @@ def _without_head(store: Store, spec: RunSpec) -> bool:
 # --- Figures D.13 and D.14 ----------------------------------------------------------------------
 
 
-def _timed(options: Options, flag: str, settings: Sequence[float], **flags) -> list[Sweep]:
-    epochs = {"num_epochs": TIMED_EPOCHS, "eval_every": TIMED_EPOCHS}
+def _timed(options: Options, flag: str, settings: Sequence[float], **flags) -> list[MetricSeries]:
+    timed = {**flags, "num_epochs": TIMED_EPOCHS, "eval_every": TIMED_EPOCHS}
     runs = {
-        value: _runs(options, options.datasets[0], **{flag: value}, **flags, **epochs)
+        value: _runs(options, options.datasets[0], ADABET, **{**timed, flag: value})
         for value in settings
     }
-    return [Sweep("", flag, {"AdaBet": runs}, (SELECTION_SECONDS, EPOCH_SECONDS))]
+    return [MetricSeries("", flag, {"AdaBet": runs}, (SELECTION_SECONDS, EPOCH_SECONDS))]
 
 
-def _d13(options: Options) -> list[Sweep]:
+def _d13(options: Options) -> list[MetricSeries]:
     return _timed(options, "rho", RHOS)
 
 
-def _d14(options: Options) -> list[Sweep]:
+def _d14(options: Options) -> list[MetricSeries]:
     return _timed(options, "rho_ch", CHANNEL_RHOS, rho=RHO_OF_CHANNELS)
 
 
@@ -194,9 +192,7 @@ def _shorter(title: str, value: float, metric: Metric, low: float, high: float) 
         title,
         value,
         "percent less",
-        lambda means: less_than(
-            means.at(0, "AdaBet", low, metric), means.at(0, "AdaBet", high, metric)
-        ),
+        lessening(0, ("AdaBet", low), ("AdaBet", high), metric),
     )
 
 
@@ -229,7 +225,7 @@ def _build_d13(store: Store, options: Options) -> Report:
         ),
         _shorter("Epoch at rho 0.1 against 1.0", paper.FIGURED13_EPOCH, EPOCH_SECONDS, 0.1, 1.0),
     ]
-    return sweep_report(store, text, _d13(options), _if_papers(options, statements))
+    return series_report(store, text, _d13(options), _if_papers(options, statements))
 
 
 def _build_d14(store: Store, options: Options) -> Report:
@@ -251,20 +247,20 @@ def _build_d14(store: Store, options: Options) -> Report:
         ),
         _shorter("Epoch at rho_ch 0.2 against 0.9", paper.FIGURED14_EPOCH, EPOCH_SECONDS, 0.2, 0.9),
     ]
-    return sweep_report(store, text, _d14(options), _if_papers(options, statements))
+    return series_report(store, text, _d14(options), _if_papers(options, statements))
 
 
 # --- Figure D.15 --------------------------------------------------------------------------------
 
 
-def _d15(options: Options) -> list[Sweep]:
+def _d15(options: Options) -> list[MetricSeries]:
     series = {
         method_title(method): {
             rho: _runs(options, options.datasets[0], method, rho=rho) for rho in RHOS
         }
         for method in (ADABET, "last_k_training", "fisher_training")
     }
-    return [Sweep("", "rho", series, (ACCURACY, *MEMORY))]
+    return [MetricSeries("", "rho", series, (ACCURACY, *MEMORY))]
 
 
 def _build_d15(store: Store, options: Options) -> Report:
@@ -276,7 +272,7 @@ def _build_d15(store: Store, options: Options) -> Report:
         "ResNet50 on Stanford Dogs.",
         (_OUR_VALUES, "The paper states no numbers here.", epochs_note(options)),
     )
-    return sweep_report(store, text, _d15(options))
+    return series_report(store, text, _d15(options))
 
 
 def _item(name: str, title: str, sweeps, build, **options) -> Item:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from reproduce.item import Item, Options
 from reproduce.paper_values import DATASET_TITLES, FIGURED10_ENOUGH
-from reproduce.registry import Item, Options
 from reproduce.report.cells import (
     best_accuracy,
     cell,

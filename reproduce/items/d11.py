@@ -7,7 +7,7 @@ from typing import Optional
 from matplotlib.figure import Figure
 
 from reproduce import paper_values as paper
-from reproduce.registry import Item, Options
+from reproduce.item import Item, Options
 from reproduce.report.cells import (
     best_accuracy,
     cell,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import Any, Optional
 
 from reproduce import paper_values as paper
-from reproduce.registry import Item, Options
+from reproduce.item import Item, Options
 from reproduce.report.cells import (
     model_title,
     seeds_of,
     training_spec,
 )
 from reproduce.report.report import Report
-from reproduce.report.series import Metric, Statement, Sweep, Text, less_than, sweep_report
+from reproduce.report.series import Metric, MetricSeries, Statement, Text, lessening, series_report
 from reproduce.store.runs import RunSpec, Store
 
 FULL, ADABET = "full_training", "act_norm_betti_train"
@@ -45,9 +45,9 @@ ALLOCATOR = Metric("Peak of TensorFlow's allocator", "MB", _worst("measured_allo
 CPU = Metric("CPU utilisation, all logical CPUs", "percent", _utilisation)
 
 
-def _e16(options: Options) -> list[Sweep]:
+def _e16(options: Options) -> list[MetricSeries]:
     flags = {"batch_size": 2, "num_epochs": 1, "max_steps": 200}
-    kinds = {
+    kinds: dict[str, tuple[str, dict[str, Any]]] = {
         "Full Training": (FULL, flags),
         "AdaBet": (ADABET, flags),
         # rho 0 trains nothing: a run that only evaluates, as many images at a time.
@@ -63,7 +63,7 @@ def _e16(options: Options) -> list[Sweep]:
         }
         for title, (method, own) in kinds.items()
     }
-    return [Sweep("", "backbone", series, (RSS, ALLOCATOR, CPU), kind="bars")]
+    return [MetricSeries("", "backbone", series, (RSS, ALLOCATOR, CPU), kind="bars")]
 
 
 def _build_e16(store: Store, options: Options) -> Report:
@@ -77,10 +77,7 @@ def _build_e16(store: Store, options: Options) -> Report:
                         f"{title}, AdaBet against full training: {metric.title.lower()}",
                         values[model],
                         "percent less",
-                        lambda means, title=title, metric=metric: less_than(
-                            means.at(0, "AdaBet", title, metric),
-                            means.at(0, "Full Training", title, metric),
-                        ),
+                        lessening(0, ("AdaBet", title), ("Full Training", title), metric),
                     )
                 )
     text = Text(
@@ -95,7 +92,7 @@ def _build_e16(store: Store, options: Options) -> Report:
             "allocator's peak beside it is what the network alone takes.",
         ),
     )
-    return sweep_report(store, text, _e16(options), statements)
+    return series_report(store, text, _e16(options), statements)
 
 
 def _specs(options: Options) -> list[RunSpec]:

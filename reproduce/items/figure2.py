@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
+from reproduce.item import Item, Options
 from reproduce.measure.measured import ChildError, measured
 from reproduce.paper_values import DATASET_TITLES
-from reproduce.registry import Item, Options
 from reproduce.report.cells import (
     best_accuracy,
     cell,
@@ -24,7 +24,8 @@ from reproduce.report.cells import (
     why_missing,
 )
 from reproduce.report.plots import COLOURS, new_figure, nothing_here, tidy
-from reproduce.report.report import Report, published
+from reproduce.report.published import published
+from reproduce.report.report import Report
 from reproduce.report.tables import Cell, Table
 from reproduce.store.runs import RunSpec, Store
 from reproduce.store.selection_files import selection_file

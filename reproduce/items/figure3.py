@@ -7,9 +7,10 @@ from typing import Optional
 
 from matplotlib.figure import Figure
 
+from common.wording import count
+from reproduce.item import Item, Options
 from reproduce.items.stages import after_epochs_spec
 from reproduce.paper_values import DATASET_TITLES
-from reproduce.registry import Item, Options
 from reproduce.report.cells import (
     best_accuracy,
     epochs_note,
@@ -24,7 +25,7 @@ from reproduce.report.cells import (
 )
 from reproduce.report.plots import new_figure, selection_map
 from reproduce.report.report import Report
-from reproduce.report.tables import Cell, Table, count, number
+from reproduce.report.tables import Cell, Table, number
 from reproduce.store.runs import RunSpec, Store
 
 DRAWS = 5

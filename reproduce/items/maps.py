@@ -7,9 +7,9 @@ from typing import Optional
 
 from matplotlib.figure import Figure
 
+from reproduce.item import Item, Options
 from reproduce.items.stages import after_epochs_spec
 from reproduce.paper_values import DATASET_TITLES
-from reproduce.registry import Item, Options
 from reproduce.report.cells import (
     model_title,
     overlap,
@@ -60,25 +60,25 @@ def _smallest(selection: Mapping, rho: float) -> float:
     return 100 * sum(row["size_rank"] <= count for row in chosen) / count
 
 
+def _cells_at(selection: Mapping, rho: float) -> tuple[Cell, ...]:
+    """How many layers a ranking selects at ``rho``, their parameters, and the smallest of them."""
+    chosen = at_rho(selection, rho)
+    head = "head selected" if chosen[-1] else "head frozen"
+    whole = sum(row["params"] for row in selection["layers"])
+    params = sum(row["params"] for row, on in zip(selection["layers"], chosen) if on)
+    return (
+        Cell(text=f"{sum(chosen)}, {head}"),
+        Cell((100 * params / whole,)),
+        Cell((_smallest(selection, rho),)),
+    )
+
+
 def _build_figure6(store: Store, options: Options) -> Report:
     (spec,) = _rho_specs(options)
-    done = store.state(spec) == "done"
-    selection = store.selection(spec) if done else None
-    rows = {f"{rho:g}": at_rho(selection, rho) if done else None for rho in RHOS}
-    missing = Cell(missing=why_missing(store, [spec]))
-    table = []
-    for rho, chosen in zip(RHOS, rows.values()):
-        cells = (missing,) * 3
-        if done:
-            head = "head selected" if chosen[-1] else "head frozen"
-            whole = sum(row["params"] for row in selection["layers"])
-            params = sum(r["params"] for r, on in zip(selection["layers"], chosen) if on)
-            cells = (
-                Cell(text=f"{sum(chosen)}, {head}"),
-                Cell((100 * params / whole,)),
-                Cell((_smallest(selection, rho),)),
-            )
-        table.append((f"{rho:g}", cells))
+    selection = store.selection(spec) if store.state(spec) == "done" else None
+    rows = {f"{rho:g}": at_rho(selection, rho) if selection else None for rho in RHOS}
+    missing = (Cell(missing=why_missing(store, [spec])),) * 3
+    table = [(f"{rho:g}", _cells_at(selection, rho) if selection else missing) for rho in RHOS]
     return Report(
         name="figure6",
         place="Figure 6",

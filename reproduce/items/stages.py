@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from reproduce.item import Options
 from reproduce.paper_values import TRAIN_IMAGES
-from reproduce.registry import Options
 from reproduce.report.cells import selection_spec, training_spec
 from reproduce.store.runs import RunSpec
 from train.config.paper_constants import BATCH_SIZE, NUM_EPOCHS

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from reproduce.item import Item, Options
 from reproduce.paper_values import (
     CONTROLS,
     DATASET_TITLES,
@@ -16,7 +17,6 @@ from reproduce.paper_values import (
     TABLE2,
     TABLE2_AVERAGE,
 )
-from reproduce.registry import Item, Options
 from reproduce.report.cells import (
     best_accuracy,
     cell,
@@ -49,26 +49,22 @@ def specs(options: Options) -> list[RunSpec]:
 
 def build(store: Store, options: Options) -> Report:
     """The whole table, whatever was asked for; what was not run is marked."""
-    wanted = set(specs(options))
-    rows, used, folders = [], set(wanted), []
-    datasets = [*DATASETS, *(name for name in options.datasets if name not in DATASETS)]
-    models = [*MODELS, *(name for name in options.models if name not in MODELS)]
-    for dataset in datasets:
-        for model in models:
-            cells = []
-            for method in ALL_METHODS:
-                runs = [
-                    training_spec(options, model, dataset, method, seed)
-                    for seed in seeds_of(options)
-                ]
-                used.update(run for run in runs if store.state(run) == "done")
-                paper = TABLE2.get((dataset, model, method))
-                found, others = _cell(store, runs, paper, asked=not wanted.isdisjoint(runs))
-                cells.append(found)
-                folders += others
+    collected = _Collected(store, options)
+    rows = []
+    for dataset in _all_of(DATASETS, options.datasets):
+        for model in _all_of(MODELS, options.models):
+            cells = tuple(collected.cell(dataset, model, method) for method in ALL_METHODS)
             if (dataset, model, METHODS[0]) in TABLE2 or any(one.ours for one in cells):
-                rows.append((_label(dataset, model), tuple(cells)))
+                rows.append((_label(dataset, model), cells))
     rows.append(("**Average**", _average([cells for _, cells in rows])))
+    table = Table(
+        title="Top-1 accuracy",
+        corner="data set, model",
+        columns=tuple(method_title(method) for method in ALL_METHODS),
+        rows=tuple(rows),
+        unit="percent",
+        best="highest",
+    )
     return Report(
         name="table2",
         place="Table 2",
@@ -78,33 +74,51 @@ def build(store: Store, options: Options) -> Report:
             "are ours: controls that take as many layers as AdaBet at random, or those with the "
             "smallest activations, without looking at any image."
         ),
-        tables=(
-            Table(
-                title="Top-1 accuracy",
-                corner="data set, model",
-                columns=tuple(method_title(method) for method in ALL_METHODS),
-                rows=tuple(rows),
-                unit="percent",
-                best="highest",
-            ),
-        ),
+        tables=(table,),
         notes=_notes(options),
-        sources=sources(store, sorted(used, key=lambda run: run.name), folders),
+        sources=collected.sources(),
     )
 
 
-def _cell(
-    store: Store, runs: Sequence[RunSpec], paper: float | None, asked: bool
-) -> tuple[Cell, list[Path]]:
-    """The cell, and the folders of the runs in place of ``runs`` that it is made of."""
-    found = cell(store, runs, best_accuracy, paper)
-    if found.ours:
-        return found, []
-    others = other_runs(store, runs)
-    if others:
-        ours = tuple(map(best_accuracy, others.results))
-        return Cell(ours, paper, text=str(others.kind), comparable=False), others.folders
-    return (found if asked else Cell(paper=paper, missing=NOT_ASKED)), []
+def _all_of(papers: Sequence[str], asked: Sequence[str]) -> list[str]:
+    """The paper's, and those that were asked for beside them."""
+    return [*papers, *(name for name in asked if name not in papers)]
+
+
+class _Collected:
+    """Makes cells, and keeps what they are made of."""
+
+    def __init__(self, store: Store, options: Options) -> None:
+        self._store = store
+        self._options = options
+        self._wanted = set(specs(options))
+        self._used = set(self._wanted)
+        self._folders: list[Path] = []
+
+    def cell(self, dataset: str, model: str, method: str) -> Cell:
+        """The wanted runs' mean, or that of runs of another length in their place."""
+        runs = [
+            training_spec(self._options, model, dataset, method, seed)
+            for seed in seeds_of(self._options)
+        ]
+        self._used.update(run for run in runs if self._store.state(run) == "done")
+        paper = TABLE2.get((dataset, model, method))
+        found = cell(self._store, runs, best_accuracy, paper)
+        if found.ours:
+            return found
+        others = other_runs(self._store, runs)
+        if others:
+            self._folders += others.folders
+            ours = [best_accuracy(result) for result in others.results]
+            known = tuple(one for one in ours if one is not None)
+            return Cell(known, paper, text=str(others.kind), comparable=False)
+        asked = not self._wanted.isdisjoint(runs)
+        return found if asked else Cell(paper=paper, missing=NOT_ASKED)
+
+    def sources(self) -> tuple[dict, ...]:
+        """The runs that the cells are made of, and those that are missing."""
+        used = sorted(self._used, key=lambda run: run.name)
+        return sources(self._store, used, self._folders)
 
 
 def _average(rows: Sequence[Sequence[Cell]]) -> tuple[Cell, ...]:
@@ -115,9 +129,10 @@ def _average(rows: Sequence[Sequence[Cell]]) -> tuple[Cell, ...]:
     averages = []
     for column, method in enumerate(ALL_METHODS):
         paper = TABLE2_AVERAGE.get(method)
-        if len(whole) == len(TABLE2) // len(METHODS) and all(row[column].ours for row in whole):
-            mean = statistics.fmean(row[column].mean for row in whole)
-            averages.append(Cell((mean,), paper))
+        means = [row[column].mean for row in whole]
+        ours = [mean for mean in means if mean is not None]
+        if len(whole) == len(TABLE2) // len(METHODS) == len(ours):
+            averages.append(Cell((statistics.fmean(ours),), paper))
         else:
             averages.append(Cell(paper=paper, missing="an average needs all sixteen rows"))
     return tuple(averages)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from benchmarks.harness import fresh
+from models.memory.fresh_process import fresh
+from reproduce.item import Item, Options
 from reproduce.measure.measured import ChildError, measured
+from reproduce.measure.memory_children import Choice
 from reproduce.paper_values import TABLE3, TABLE3_METHODS, TABLE3_MODELS
-from reproduce.registry import Item, Options
 from reproduce.report.cells import method_title, model_title, selection_spec, sources, why_missing
-from reproduce.report.report import Report, published
+from reproduce.report.published import published
+from reproduce.report.report import Report
 from reproduce.report.tables import Cell, Table
 from reproduce.store.runs import RunSpec, Store
 
@@ -26,11 +29,11 @@ OTHER_CLASSES = {
 FIXED = ("inference", "full_training", "traditional_tl_training", "last_k_training")
 ADABET = "act_norm_betti_train"
 SELECTED = ("elastic_training", "fisher_training", ADABET)
-LEAN = f"{ADABET}, lean"  # a row of ours
+PAIRS = f"{ADABET}, pairs"  # a row of ours
 STOCK = "full_training, stock"  # a row of ours
 IN_TRAINING = "part of training"
 _TITLES = {
-    LEAN: "AdaBet, --selection_mode pairs",
+    PAIRS: "AdaBet, --selection_mode pairs",
     STOCK: "Full Training, --frozen stock",
 }
 WHY_THEY_DIFFER = (
@@ -59,12 +62,12 @@ def specs(options: Options) -> list[RunSpec]:
     return [
         _spec(options, model, method)
         for model in options.models or TABLE3_MODELS
-        for method in (*SELECTED, LEAN)
+        for method in (*SELECTED, PAIRS)
     ]
 
 
 def _spec(options: Options, model: str, method: str) -> RunSpec:
-    flags = {"selection_mode": "pairs"} if method == LEAN else {}
+    flags: dict[str, Any] = {"selection_mode": "pairs"} if method == PAIRS else {}
     (dataset,) = options.datasets[:1] or (PETS,)
     return selection_spec(options, model, dataset, method.split(",")[0], **flags)
 
@@ -122,7 +125,7 @@ def _agreement(found: Mapping[str, Mapping[str, Mapping[str, Megabytes]]]) -> st
     """How far the estimates are from the measured peaks, by phase."""
     groups = (
         ("training", "training", FIXED + SELECTED),
-        ("selection by forward passes", "selection", (ADABET, LEAN)),
+        ("selection by forward passes", "selection", (ADABET, PAIRS)),
         ("selection by a backward pass", "selection", SELECTED[:-1]),
     )
     lines = []
@@ -152,7 +155,7 @@ def _random_weights(options: Options, models: Iterable[str]) -> str:
 
 def memory_of(store: Store, options: Options, model: str) -> dict[str, dict[str, Megabytes]]:
     """``phase -> row -> Megabytes`` of one backbone."""
-    choices = {name: name for name in FIXED}
+    choices: dict[str, Choice] = {name: name for name in FIXED}
     why = {}
     for method in SELECTED:
         spec = _spec(options, model, method)
@@ -203,11 +206,11 @@ def _selection(
     target = "reproduce.measure.memory_children:selection_accounting"
     kinds = fresh(target, model=model, classes=CLASSES)
     found = {"prune_training": Megabytes(paper_full, None, None, IN_TRAINING)}
-    for method in (*SELECTED, LEAN):
+    for method in (*SELECTED, PAIRS):
         spec = _spec(options, model, method)
-        figures = kinds["pairs" if method == LEAN else method]
+        figures = kinds["pairs" if method == PAIRS else method]
         # Of a backward pass it is what full training is, and with its classes.
-        paper = figures["paper"] if method in (ADABET, LEAN) else paper_full
+        paper = figures["paper"] if method in (ADABET, PAIRS) else paper_full
         peak, why = None, ""
         if store.state(spec) != "done":
             why = why_missing(store, [spec])
@@ -220,7 +223,7 @@ def _selection(
 def _table(title: str, figure: str, found: dict, models: tuple[str, ...]) -> Table:
     names = list(TABLE3_METHODS)
     if figure != "paper":
-        names.append(LEAN)
+        names.append(PAIRS)
     if figure == "measured":
         names.append(STOCK)
     rows = []

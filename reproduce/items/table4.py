@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,8 +11,8 @@ from matplotlib.figure import Figure
 from ripser import ripser
 from scipy.spatial.distance import cdist
 
+from reproduce.item import Item, Options
 from reproduce.paper_values import TABLE4
-from reproduce.registry import Item, Options
 from reproduce.report.plots import new_figure
 from reproduce.report.report import Report
 from reproduce.report.tables import Cell, Table
@@ -145,7 +146,7 @@ def _draw(clouds: Mapping[str, np.ndarray], bars: Mapping[str, list[np.ndarray]]
     figure = new_figure(10.0, 5.6)
     for column, (shape, points) in enumerate(clouds.items(), 1):
         if points.shape[1] == 3:
-            axis = figure.add_subplot(2, 4, column, projection="3d")
+            axis: Any = figure.add_subplot(2, 4, column, projection="3d")
             axis.set_box_aspect(np.ptp(points, axis=0), zoom=1.5)
             axis.view_init(elev=50)
         else:

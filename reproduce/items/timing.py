@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reproduce import paper_values as paper
-from reproduce.registry import Item, Options
+from reproduce.item import Item, Options
 from reproduce.report.cells import (
     epochs_note,
     method_title,
@@ -17,11 +17,11 @@ from reproduce.report.series import (
     EPOCH_SECONDS,
     MEMORY,
     SELECTION_SECONDS,
+    MetricSeries,
     Statement,
-    Sweep,
     Text,
-    less_than,
-    sweep_report,
+    lessening,
+    series_report,
 )
 from reproduce.store.runs import RunSpec, Store
 
@@ -39,7 +39,7 @@ def _where(options: Options) -> str:
 # --- Figure 5 -----------------------------------------------------------------------------------
 
 
-def _figure5(options: Options) -> list[Sweep]:
+def _figure5(options: Options) -> list[MetricSeries]:
     def by_model(method: str) -> dict[str, list[RunSpec]]:
         return {
             model_title(model): [
@@ -52,14 +52,14 @@ def _figure5(options: Options) -> list[Sweep]:
     selecting = (ADABET, ELASTIC, "fisher_training")
     training = (FULL, "traditional_tl_training", "fisher_training", ELASTIC, ADABET)
     return [
-        Sweep(
+        MetricSeries(
             "1 step of layer selection",
             "backbone",
             {method_title(method): by_model(method) for method in selecting},
             (SELECTION_SECONDS,),
             kind="bars",
         ),
-        Sweep(
+        MetricSeries(
             "1 epoch of training",
             "backbone",
             {method_title(method): by_model(method) for method in training},
@@ -78,9 +78,11 @@ def _build_figure5(store: Store, options: Options) -> Report:
                 f"{title}: AdaBet's selection against ElasticTrainer's (paper: mean of both)",
                 paper.FIGURE5_SELECTION_FASTER,
                 "percent less",
-                lambda means, title=title: less_than(
-                    means.at(0, method_title(ADABET), title, SELECTION_SECONDS),
-                    means.at(0, method_title(ELASTIC), title, SELECTION_SECONDS),
+                lessening(
+                    0,
+                    (method_title(ADABET), title),
+                    (method_title(ELASTIC), title),
+                    SELECTION_SECONDS,
                 ),
             )
         )
@@ -89,9 +91,8 @@ def _build_figure5(store: Store, options: Options) -> Report:
                 f"{title}: AdaBet's epoch against full training's",
                 paper.FIGURE5_EPOCH_SHORTER[model],
                 "percent less",
-                lambda means, title=title: less_than(
-                    means.at(1, method_title(ADABET), title, EPOCH_SECONDS),
-                    means.at(1, method_title(FULL), title, EPOCH_SECONDS),
+                lessening(
+                    1, (method_title(ADABET), title), (method_title(FULL), title), EPOCH_SECONDS
                 ),
             )
         )
@@ -108,13 +109,13 @@ def _build_figure5(store: Store, options: Options) -> Report:
             "counted FLOPs here; its authors profile them.",
         ),
     )
-    return sweep_report(store, text, _figure5(options), statements)
+    return series_report(store, text, _figure5(options), statements)
 
 
 # --- Figure D.12 --------------------------------------------------------------------------------
 
 
-def _d12(options: Options) -> list[Sweep]:
+def _d12(options: Options) -> list[MetricSeries]:
     runs = {
         size: [
             training_spec(
@@ -125,7 +126,7 @@ def _d12(options: Options) -> list[Sweep]:
         for size in BATCH_SIZES
     }
     metrics = (ACCURACY, *MEMORY, SELECTION_SECONDS, EPOCH_SECONDS)
-    return [Sweep("", "batch size", {"AdaBet": runs}, metrics)]
+    return [MetricSeries("", "batch size", {"AdaBet": runs}, metrics)]
 
 
 def _build_d12(store: Store, options: Options) -> Report:
@@ -142,7 +143,7 @@ def _build_d12(store: Store, options: Options) -> Report:
             epochs_note(options),
         ),
     )
-    return sweep_report(store, text, _d12(options))
+    return series_report(store, text, _d12(options))
 
 
 def _specs_of(sweeps):

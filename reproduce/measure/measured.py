@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from benchmarks.harness import ChildError, fresh
 from common.files import read_json, write_json
+from models.memory.fresh_process import ChildError, fresh
 from reproduce.store.runs import RESULTS_VERSION, Store, hash_of
 
 __all__ = ["ChildError", "measured"]

@@ -7,10 +7,9 @@ pairs of indices, as they stand in a ``selection.json``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Union
 
-from benchmarks.subjects import SCHEDULE, allocator_peak, new_batch
 from memory_utils import (
     PAPER_BATCH_SIZE,
     estimate_memory,
@@ -26,9 +25,10 @@ from selection.memory import estimate_selection_memory
 from selection.registry import TRAIN_TYPES
 from selection.selection_mode import SelectionMode
 from train.config.paper_constants import POOLED_SAMPLES, RHO
+from train.step_memory import RATES, allocator_peak, noise_batch
 from train.trainer import Trainer
 
-Choice = Union[str, Sequence]
+Choice = Union[str, list]
 
 
 def accounting(
@@ -57,10 +57,12 @@ def selection_accounting(model: str, classes: int) -> dict[str, dict[str, float]
     network = _network(model, classes)
 
     def figures(kind: str, mode: SelectionMode = SelectionMode.FAST) -> dict[str, float]:
+        paper = paper_selection_memory(network, kind)
         found = estimate_selection_memory(
             network, PAPER_BATCH_SIZE, POOLED_SAMPLES, kind, mode=mode
         )
-        return {"paper": paper_selection_memory(network, kind), "estimate": found.total}
+        assert paper is not None and found is not None  # as for every kind but "none"
+        return {"paper": paper, "estimate": found.total}
 
     costs = {name: entry.cost for name, entry in TRAIN_TYPES.items() if entry.cost != "none"}
     found = {name: figures(cost) for name, cost in costs.items()}
@@ -73,8 +75,8 @@ def measured_peak(model: str, classes: int, choice: Choice, frozen: str = "lean"
     Training steps, or for ``"inference"`` evaluation. To be called in a process of its own.
     """
     network = _network(model, classes)
-    trainer = Trainer(network, trained(network, choice), SCHEDULE, frozen=FrozenMode(frozen))
-    return allocator_peak(trainer, new_batch(network, PAPER_BATCH_SIZE))
+    trainer = Trainer(network, trained(network, choice), RATES, frozen=FrozenMode(frozen))
+    return allocator_peak(trainer, noise_batch(network, PAPER_BATCH_SIZE))
 
 
 def trained(network: Network, choice: Choice) -> list[Trained]:

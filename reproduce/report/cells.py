@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, Optional
 
 from common.files import read_json
+from common.overlap import jaccard, mean_jaccard
+from common.wording import count
+from reproduce.item import Options
 from reproduce.paper_values import METHOD_TITLES, MODEL_TITLES
-from reproduce.registry import Options
-from reproduce.report.report import published
-from reproduce.report.tables import Cell, count
+from reproduce.report.published import published
+from reproduce.report.tables import Cell
 from reproduce.store.runs import RunSpec, Store
 from train.config.paper_constants import NUM_EPOCHS
 
@@ -139,19 +141,17 @@ def selected(selection: dict) -> list[bool]:
 
 
 def overlap(first: Sequence[bool], second: Sequence[bool]) -> float:
-    """Jaccard: layers that both select over layers that either does; 1 where neither does."""
-    either = sum(a or b for a, b in zip(first, second))
-    return sum(a and b for a, b in zip(first, second)) / either if either else 1.0
+    """Jaccard overlap of two selections, given per layer whether it is selected."""
+    return jaccard(_indices(first), _indices(second))
 
 
 def mean_overlap(selections: Sequence[Sequence[bool]]) -> Optional[float]:
     """Mean over all pairs; None of fewer than two."""
-    pairs = [
-        overlap(one, other)
-        for place, one in enumerate(selections)
-        for other in selections[place + 1 :]
-    ]
-    return sum(pairs) / len(pairs) if pairs else None
+    return mean_jaccard(list(map(_indices, selections))) if len(selections) > 1 else None
+
+
+def _indices(selection: Sequence[bool]) -> list[int]:
+    return [index for index, chosen in enumerate(selection) if chosen]
 
 
 def epochs_note(options: Options) -> str:

@@ -46,7 +46,7 @@ MEMORY = tuple(
 
 
 @dataclass(frozen=True)
-class Sweep:
+class MetricSeries:
     """Runs along one setting.
 
     Attributes:
@@ -70,7 +70,7 @@ class Sweep:
 
 
 class Statement(NamedTuple):
-    """A number that the paper's text gives, and how it comes out of the sweeps.
+    """A number that the paper's text gives, and how it comes out of the panels.
 
     ``compute`` gets :class:`Means` and returns None where a run is missing.
     """
@@ -84,14 +84,28 @@ class Statement(NamedTuple):
 class Means:
     """Means over seeds, by place of the sweep, series, setting and title of the metric."""
 
-    def __init__(self, store: Store, sweeps: Sequence[Sweep]) -> None:
+    def __init__(self, store: Store, panels: Sequence[MetricSeries]) -> None:
         self._store = store
-        self._sweeps = sweeps
+        self._sweeps = panels
 
     def at(self, place: int, series: str, setting: Any, metric: Metric) -> Optional[float]:
         """None if there is no value."""
         runs = self._sweeps[place].series.get(series, {}).get(setting, ())
         return Cell(tuple(values(self._store, runs, metric.value))).mean
+
+
+Place = tuple[str, Any]  # a series' name, and a setting
+
+
+def lessening(
+    panel: int, one: Place, other: Place, metric: Metric
+) -> Callable[[Means], Optional[float]]:
+    """For :attr:`Statement.compute`: by how many percent ``one`` is less than ``other``."""
+
+    def compute(means: Means) -> Optional[float]:
+        return less_than(means.at(panel, *one, metric), means.at(panel, *other, metric))
+
+    return compute
 
 
 def less_than(value: Optional[float], reference: Optional[float]) -> Optional[float]:
@@ -112,14 +126,14 @@ class Text:
     notes: tuple[str, ...] = ()
 
 
-def sweep_report(
-    store: Store, text: Text, sweeps: Sequence[Sweep], statements: Sequence[Statement] = ()
+def series_report(
+    store: Store, text: Text, panels: Sequence[MetricSeries], statements: Sequence[Statement] = ()
 ) -> Report:
     """A table per metric, one of the paper's statements, and a figure: a line of panels per sweep,
     a panel per metric."""
-    tables = [_table(store, sweep, metric) for sweep in sweeps for metric in sweep.metrics]
+    tables = [_table(store, sweep, metric) for sweep in panels for metric in sweep.metrics]
     if statements:
-        tables.insert(0, _statements(Means(store, sweeps), statements))
+        tables.insert(0, _statements(Means(store, panels), statements))
     return Report(
         name=text.name,
         place=text.place,
@@ -127,12 +141,12 @@ def sweep_report(
         caption=text.caption,
         tables=tuple(tables),
         notes=text.notes,
-        figure=_draw(store, sweeps),
-        sources=sources(store, [spec for sweep in sweeps for spec in sweep.specs()]),
+        figure=_draw(store, panels),
+        sources=sources(store, [spec for sweep in panels for spec in sweep.specs()]),
     )
 
 
-def _table(store: Store, sweep: Sweep, metric: Metric) -> Table:
+def _table(store: Store, sweep: MetricSeries, metric: Metric) -> Table:
     settings = list(dict.fromkeys(x for points in sweep.series.values() for x in points))
     rows = [
         (
@@ -168,11 +182,11 @@ def _statements(means: Means, statements: Sequence[Statement]) -> Table:
     return Table("What the paper states in numbers", "statement", ("value",), tuple(rows), digits=1)
 
 
-def _draw(store: Store, sweeps: Sequence[Sweep]):
-    columns = max(len(sweep.metrics) for sweep in sweeps)
-    figure = new_figure(max(5.0, 3.6 * columns), 3.4 * len(sweeps))
-    axes = figure.subplots(len(sweeps), columns, squeeze=False)
-    for sweep, line in zip(sweeps, axes):
+def _draw(store: Store, panels: Sequence[MetricSeries]):
+    columns = max(len(sweep.metrics) for sweep in panels)
+    figure = new_figure(max(5.0, 3.6 * columns), 3.4 * len(panels))
+    axes = figure.subplots(len(panels), columns, squeeze=False)
+    for sweep, line in zip(panels, axes):
         for axis in line[len(sweep.metrics) :]:
             axis.set_axis_off()
         for metric, axis in zip(sweep.metrics, line):

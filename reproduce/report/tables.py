@@ -98,11 +98,6 @@ def number(value: Optional[float], digits: int, signed: bool = False) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def count(amount: int, noun: str) -> str:
-    """``1 epoch``, ``2 epochs``."""
-    return f"{amount} {noun}{'s' * (amount != 1)}"
-
-
 def ours_text(cell: Cell, digits: int) -> str:
     """``60.12 \N{PLUS-MINUS SIGN} 0.30 (n=3)``, or ``-``."""
     text = number(cell.mean, digits)

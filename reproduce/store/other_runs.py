@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 from common.files import read_json
-from reproduce.report.tables import count
+from common.wording import count
 from reproduce.store.runs import RunSpec, Store, is_completed
 
 _FREE = ("num_epochs", "eval_every", "test_split")

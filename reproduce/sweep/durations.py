@@ -1,26 +1,18 @@
-"""What runs will take, from what runs like them took. Nothing is known where none was measured.
-
-    python -m reproduce.sweep.durations STORE
-
-writes the times of a store's runs to ``measured_runs.json`` beside this file. On other machines
-they are what is known as long as there are no measurements of their own.
-"""
+"""How long runs take: as runs like them took here, or roughly by what they compute."""
 
 from __future__ import annotations
 
 import math
 import statistics
-import sys
 from collections.abc import Iterable
-from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import Optional
 
-from common.files import read_json, write_json
+from common.wording import count
 from reproduce.paper_values import TEST_IMAGES, TRAIN_IMAGES
 from reproduce.store.runs import RunSpec, Store, hash_of
 
 # They decide what comes out of a run, and not how long it takes.
-_NOT_IN_COST = (
+_NOT_IN_TIME = (
     "results_version",
     "seed",
     "selection_seed",
@@ -28,187 +20,97 @@ _NOT_IN_COST = (
     "learning_rate",
     "weight_decay",
 )
-# They decide how much a run computes: see _work.
-_IN_WORK = (
-    "model_name",
-    "dataset_name",
-    "num_epochs",
-    "max_steps",
-    "eval_every",
-    "train_split",
-    "test_split",
-)
-# Seconds of a forward pass over 40 images, of which only the ratios matter (benchmarks/results.md).
-_FORWARD = {"mobilenetv2": 0.31, "resnet50": 1.76, "vgg16": 5.43, "vit": 7.74}
-_TRAINING = 2.0  # an image trained, in images evaluated: 1 where only the head is, 3 where all is
-_START = 13.0  # seconds to the end of the first step, whatever is computed then (likewise)
-_PLACES = ("data_dir", "cache_dir", "weights")
-_BROUGHT_ALONG = Path(__file__).with_name("measured_runs.json")
+# Seconds that an image takes in training, on two cores of an AMD EPYC at 224 pixels: AdaBet's 50
+# epochs of MobileNetV2 on Flowers102 took 1636 s (transfer learning 1134, full training 3532). The
+# others as their forward passes compare with it (benchmarks/results.md).
+_SECONDS_PER_IMAGE = {
+    "mobilenetv2": 0.03,
+    "resnet50": 0.17,
+    "vgg16": 0.5,
+    "vit": 0.75,
+    "digitnet": 0.001,
+}
+_EVALUATION = 0.5  # an image evaluated, in images trained
+_START = 13.0  # seconds to the end of the first step
+_SELECTION = 40  # images
 
 
-class Cost(NamedTuple):
-    """What a run should take.
-
-    Attributes:
-        scaled: whether it is by runs of another length, model or data set: roughly, then.
-        devices: that the measured runs were on.
-    """
-
-    seconds: float
-    scaled: bool
-    devices: tuple[str, ...]
-
-
-class Total(NamedTuple):
-    """What many runs will take, as far as it is known.
-
-    Attributes:
-        seconds: of the ones that can be told, one after another.
-        known, runs: how many those are, of how many.
-        scaled: how many of them by runs of another length, model or data set.
-        devices: that the measured runs were on.
-    """
-
-    seconds: float
-    known: int
-    runs: int
-    scaled: int
-    devices: tuple[str, ...]
-
-
-class Costs:
-    """Seconds of runs, by settings; :meth:`add` those that end, or read a store's.
-
-    Runs count as alike that differ in seed, weights and learning rate. Where there is none, runs
-    of another length, model or data set do, in proportion to what they compute: images trained
-    and evaluated, times the backbone's forward pass. What was brought along counts where the
-    store has nothing.
-    """
+class Durations:
+    """Seconds of runs: of the store's that differ in seed, weights and rates only, or roughly."""
 
     def __init__(self, store: Store) -> None:
-        self._here, self._brought_along = _Measured(), _Measured()
+        self._here: dict[str, list[float]] = {}
         for about in store.abouts():
             self.add(about)
-        for run in read_json(_BROUGHT_ALONG):
-            settings = RunSpec(run["flags"]).configuration
-            self._brought_along.add(settings, run["seconds"], run["device"])
 
     def add(self, about: dict) -> None:
         """Count a run by its ``sweep.json``."""
-        self._here.add(about["configuration"], about["seconds"], about["device"])
+        alike = _alike(about["configuration"])
+        self._here.setdefault(alike, []).append(about["seconds"])
 
-    def of(self, spec: RunSpec) -> Optional[Cost]:
-        """What ``spec`` should take; None if nothing like it was measured."""
+    def of(self, spec: RunSpec) -> Optional[float]:
+        """The median of the store's runs like ``spec``, else :func:`rough_seconds`."""
         settings = spec.configuration
-        return self._here.find(settings) or self._brought_along.find(settings)
+        alike = _alike(settings)
+        if alike in self._here:
+            return statistics.median(self._here[alike])
+        return rough_seconds(settings)
 
-    def total(self, specs: Iterable[RunSpec]) -> Total:
-        """What ``specs`` will take together."""
-        specs = list(specs)
-        known = [cost for cost in map(self.of, specs) if cost is not None]
-        return Total(
-            sum(cost.seconds for cost in known),
-            len(known),
-            len(specs),
-            sum(cost.scaled for cost in known),
-            tuple(sorted({device for cost in known for device in cost.devices})),
-        )
-
-
-class _Measured:
-    """Seconds of runs by what they have in common."""
-
-    def __init__(self) -> None:
-        self._alike: dict[str, list[float]] = {}
-        self._per_work: dict[str, list[float]] = {}
-        self._devices: dict[str, set[str]] = {}
-
-    def add(self, settings: dict, seconds: float, device: str) -> None:
-        alike, scaled = _groups(settings)
-        self._alike.setdefault(alike, []).append(seconds)
-        work = _work(settings)
-        if work:
-            rest = max(0.0, seconds - _START)
-            self._per_work.setdefault(scaled, []).append(rest / work)
-        for group in (alike, scaled):
-            self._devices.setdefault(group, set()).add(device)
-
-    def find(self, settings: dict) -> Optional[Cost]:
-        alike, scaled = _groups(settings)
-        if alike in self._alike:
-            seconds = statistics.median(self._alike[alike])
-            return Cost(seconds, False, tuple(self._devices[alike]))
-        work = _work(settings)
-        if work and scaled in self._per_work:
-            seconds = _START + statistics.median(self._per_work[scaled]) * work
-            return Cost(seconds, True, tuple(self._devices[scaled]))
-        return None
+    def total_text(self, specs: Iterable[RunSpec]) -> str:
+        """``about 3 h``: of ``specs``, one after another."""
+        known = [self.of(spec) for spec in specs]
+        seconds = [one for one in known if one is not None]
+        if not known:
+            return "nothing"
+        if not seconds:
+            return "time not known"
+        without = len(known) - len(seconds)
+        text = about(sum(seconds))
+        return f"{text}, {count(without, 'run')} of unknown length left out" if without else text
 
 
-def to_bring_along(store: Store) -> list[dict]:
-    """``flags``, ``seconds`` and ``device`` of the runs of ``store``, without paths.
+def rough_seconds(settings: dict) -> Optional[float]:
+    """What a run takes on two CPU cores, within a factor of two or three; None if unknown.
 
-    Runs of a given selection and of folders of images are left out: their flags name files.
+    Args:
+        settings: :attr:`RunSpec.configuration`.
     """
-    found = []
-    for about in store.abouts():
-        flags = about["flags"]
-        if "selection_file" not in flags and flags["dataset_name"] != "folder":
-            flags = {name: value for name, value in flags.items() if name not in _PLACES}
-            found.append({"flags": flags, "seconds": about["seconds"], "device": about["device"]})
-    return found
-
-
-def _groups(settings: dict) -> tuple[str, str]:
-    """Names for the runs that are alike, and for those alike but for how much they compute."""
-    alike = {key: value for key, value in settings.items() if key not in _NOT_IN_COST}
-    scaled = {key: value for key, value in alike.items() if key not in _IN_WORK}
-    if settings["model_name"] not in _FORWARD:
-        scaled["model_name"] = settings["model_name"]
-    return hash_of(alike), hash_of(scaled)
-
-
-def _work(settings: dict) -> Optional[float]:
-    """What a run computes, to compare it with runs of its group; None if that is not known."""
-    forward = _FORWARD.get(settings["model_name"], 1.0)
-    if settings["select_only"] or settings["plan"]:
-        return forward
-    if settings["dataset_name"] not in TRAIN_IMAGES:
+    model, data = settings["model_name"], settings["dataset_name"]
+    if model not in _SECONDS_PER_IMAGE or data not in TRAIN_IMAGES:
         return None
-    train, test = (images[settings["dataset_name"]] for images in (TRAIN_IMAGES, TEST_IMAGES))
-    trained = settings["num_epochs"] * train
+    per_image = _SECONDS_PER_IMAGE[model]
+    if settings["select_only"] or settings["plan"]:
+        return _START + _SELECTION * per_image
+    trained = settings["num_epochs"] * TRAIN_IMAGES[data]
     if settings["max_steps"] is not None:
         trained = min(trained, settings["max_steps"] * settings["batch_size"])
-    evaluations = math.ceil(trained / train / settings["eval_every"])
-    return forward * (_TRAINING * trained + evaluations * test)
+    evaluations = math.ceil(trained / TRAIN_IMAGES[data] / settings["eval_every"])
+    tested = evaluations * TEST_IMAGES[data]
+    return _START + per_image * (trained + _EVALUATION * tested)
+
+
+def _alike(settings: dict) -> str:
+    """A name for the runs that take as long as each other."""
+    return hash_of({key: value for key, value in settings.items() if key not in _NOT_IN_TIME})
+
+
+def about(seconds: float) -> str:
+    """``under a minute``, ``about 20 min``, ``about 3 h``, ``about 900 h``."""
+    minutes = seconds / 60
+    if minutes < 1:
+        return "under a minute"
+    if minutes < 90:
+        return f"about {_two_digits(minutes)} min"
+    return f"about {_two_digits(minutes / 60)} h"
+
+
+def _two_digits(value: float) -> str:
+    return f"{float(f'{value:.2g}'):.0f}"
 
 
 def duration(seconds: float) -> str:
-    """``45 s``, ``12 min``, ``3 h 20 min``."""
+    """``45 s``, ``12 min``, ``3 h 20 min``: of what was measured."""
     if seconds < 99.5:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def count(runs: int) -> str:
-    """``no runs``, ``1 run``, ``2 runs``."""
-    return f"{runs or 'no'} run{'' if runs == 1 else 's'}"
-
-
-def total_text(total: Total) -> str:
-    """``3 h 20 min by measurement on ...``, or that (how much of it) is not measured yet."""
-    if not total.runs:
-        return "nothing"
-    if not total.known:
-        return "not measured yet"
-    text = f"{duration(total.seconds)} by measurement on {'; '.join(total.devices)}"
-    if total.scaled:
-        text += f" ({count(total.scaled)} scaled from others)"
-    if total.known < total.runs:
-        text += f", for {total.known} of the {total.runs}; the others are not measured yet"
-    return text
-
-
-if __name__ == "__main__":
-    write_json(_BROUGHT_ALONG, to_bring_along(Store(sys.argv[1])), indent=1)

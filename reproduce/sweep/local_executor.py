@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
 import threading
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Optional
 
 from common.errors import UserError
-from common.machine import usable_cpus
+from common.machine import nvidia_gpus, usable_cpus
 from reproduce.sweep.process import PROGRAM, run_process
 from reproduce.sweep.progress import Progress
-from reproduce.sweep.queue import POLL_SECONDS, Sweep
+from reproduce.sweep.queue import POLL_SECONDS, RunQueue
 
 
 class LocalExecutor:
@@ -33,7 +31,7 @@ class LocalExecutor:
         self._program = program
         self._stop = threading.Event()
 
-    def run(self, sweep: Sweep, progress: Progress) -> None:
+    def run(self, sweep: RunQueue, progress: Progress) -> None:
         """Until every run has ended. KeyboardInterrupt ends those in hand and goes on."""
         progress.workers = self.workers
         self._stop.clear()
@@ -49,7 +47,7 @@ class LocalExecutor:
             finally:
                 self._stop.set()  # whatever happened, the pool is left without a run going on
 
-    def _work(self, sweep: Sweep, slot: int) -> None:
+    def _work(self, sweep: RunQueue, slot: int) -> None:
         while not self._stop.is_set():
             attempt = sweep.take()
             if attempt is None:
@@ -94,11 +92,6 @@ def visible_gpus() -> list[str]:
     if named is not None:
         names = [name.strip() for name in named.split(",")]
         return [name for name in names if name not in ("", "-1", "NoDevFiles")]
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
     # By UUID, because nvidia-smi and CUDA may number the GPUs differently.
-    query = [tool, "--query-gpu=uuid", "--format=csv,noheader"]
-    done = subprocess.run(query, capture_output=True, text=True, check=False)
-    names = [line.strip() for line in done.stdout.splitlines()]
-    return [name for name in names if name.startswith("GPU-")] if done.returncode == 0 else []
+    uuids = (uuid.strip() for uuid in nvidia_gpus("uuid"))
+    return [uuid for uuid in uuids if uuid.startswith("GPU-")]

@@ -59,7 +59,8 @@ def run_process(
         return process.returncode
     finally:
         _end(process)
-        process.stdin.close()
+        if process.stdin is not None:
+            process.stdin.close()
 
 
 @contextlib.contextmanager

@@ -11,19 +11,19 @@ from typing import Optional
 
 from reproduce.store.attempts import Ended
 from reproduce.store.runs import RunSpec, Store
-from reproduce.sweep.durations import Costs, duration
+from reproduce.sweep.durations import Durations, about, duration
 
 _REFRESH_SECONDS = 5.0
 
 
 class Progress:
-    """Counts and prints. Not thread-safe: :class:`Sweep` (``queue.py``) calls one at a time."""
+    """Counts and prints. Not thread-safe: :class:`RunQueue` (``queue.py``) calls one at a time."""
 
     def __init__(self, store: Store, specs: Iterable[RunSpec]) -> None:
         self.counts = {"done": 0, "failed": 0}
         self.workers = 1
         self._store = store
-        self._costs = Costs(store)
+        self._durations = Durations(store)
         self._left = dict.fromkeys(specs)
         self._total = len(self._left)
         self._running: dict[RunSpec, tuple[float, Path]] = {}
@@ -64,18 +64,18 @@ class Progress:
         if not self.left:
             return text
         seconds = self.seconds_left()
-        known = "time not known yet" if seconds is None else f"about {duration(seconds)}"
-        return f"{text}, {known}"
+        return f"{text}, {'time not known yet' if seconds is None else about(seconds)}"
 
     def seconds_left(self) -> Optional[float]:
-        """By measured runs: like the ones left, else the mean of this sweep's; None without any."""
+        """As runs like the ones left took, roughly else; None where neither says anything."""
         now = time.monotonic()
         seconds = []
         for spec in self._left:
-            cost = self._costs.of(spec)
-            if cost is None and not self._measured:
-                return None
-            left = cost.seconds if cost else sum(self._measured) / len(self._measured)
+            left = self._durations.of(spec)
+            if left is None:
+                if not self._measured:
+                    return None
+                left = sum(self._measured) / len(self._measured)
             if spec in self._running:
                 left = max(0.0, left - (now - self._running[spec][0]))
             seconds.append(left)
@@ -107,12 +107,12 @@ class Progress:
         return f" {json.loads(lines[-1])['epoch']}/{spec.config.num_epochs}"
 
     def _outcome(self, spec: RunSpec) -> str:
-        about, result = self._store.about(spec), self._store.result(spec)
-        self._costs.add(about)
-        self._measured.append(about["seconds"])
+        how, result = self._store.about(spec), self._store.result(spec)
+        self._durations.add(how)
+        self._measured.append(how["seconds"])
         accuracy = result["best_test_accuracy"]
         text = "" if accuracy is None else f"best test accuracy {accuracy:.2%}, "
-        return f"({text}{duration(about['seconds'])})"
+        return f"({text}{duration(how['seconds'])})"
 
     def _print(self, line: str) -> None:
         if sys.stderr.isatty():

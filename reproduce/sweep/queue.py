@@ -17,7 +17,7 @@ from reproduce.sweep.progress import Progress
 POLL_SECONDS = 2.0  # between looks at runs that another sweep has in hand
 
 
-class Sweep:
+class RunQueue:
     """The runs of one sweep, handed out to any number of workers (threads).
 
     A worker calls :meth:`take` until :attr:`exhausted`, carries the attempt out, and gives it to

@@ -25,7 +25,7 @@ from reproduce.sweep.child import GRACE_SECONDS
 from reproduce.sweep.local_executor import thread_limits
 from reproduce.sweep.process import PROGRAM, run_process, signals_kept
 from reproduce.sweep.progress import Progress
-from reproduce.sweep.queue import POLL_SECONDS, Sweep
+from reproduce.sweep.queue import POLL_SECONDS, RunQueue
 
 try:
     with signals_kept():
@@ -75,7 +75,7 @@ class RayExecutor:
         self._cpus = cpus
         self._program = program
 
-    def run(self, sweep: Sweep, progress: Progress) -> None:
+    def run(self, sweep: RunQueue, progress: Progress) -> None:
         """Until every run has ended. KeyboardInterrupt ends those in hand and goes on.
 
         Raises:
@@ -116,9 +116,9 @@ class RayExecutor:
             if cpus > largest or cpus < 1:
                 raise UserError(f"--cpus_per_run {cpus}: the largest node has {largest} CPUs")
             self._needs = {"num_gpus": 0, "num_cpus": cpus}
-        return ray.remote(
-            max_retries=RETRIES, retry_exceptions=[RunKilled], max_calls=1, **self._needs
-        )(remote_run)
+        settings = {"max_retries": RETRIES, "retry_exceptions": [RunKilled], "max_calls": 1}
+        remote: Any = ray.remote  # its types know no settings that are put together
+        return remote(**settings, **self._needs)(remote_run)
 
     def _slots(self) -> int:
         """Runs that fit on the cluster as it is now."""
@@ -129,7 +129,7 @@ class RayExecutor:
         ]
         return sum(fits)
 
-    def _work(self, sweep: Sweep, progress: Progress, task: Any) -> None:
+    def _work(self, sweep: RunQueue, progress: Progress, task: Any) -> None:
         in_hand: dict[Any, Attempt] = {}
         try:
             while True:
@@ -152,7 +152,7 @@ class RayExecutor:
         finally:
             _call_off(sweep, in_hand)
 
-    def _start(self, sweep: Sweep, attempt: Attempt, task: Any) -> Any:
+    def _start(self, sweep: RunQueue, attempt: Attempt, task: Any) -> Any:
         sweep.begin(attempt, workers=None)
         program = self._program and str(self._program)
         return task.remote(attempt.spec.flags, attempt.spec.key, self._needs["num_cpus"], program)
@@ -180,7 +180,9 @@ def remote_run(flags: dict, key: str, cpus: int, program: Optional[str]) -> Outc
         else:
             limits = {} if gpus else thread_limits(cpus)
             script = Path(program) if program else PROGRAM
-            status = run_process(spec.argv(), folder, limits, _sleep, None, script)
+            ended = run_process(spec.argv(), folder, limits, _sleep, None, script)
+            assert ended is not None, "nobody calls a run off from here"
+            status = ended
         if status < 0:
             raise RunKilled(status)
         seconds = round(time.time() - started, 2)
@@ -190,7 +192,7 @@ def remote_run(flags: dict, key: str, cpus: int, program: Optional[str]) -> Outc
         shutil.rmtree(folder)
 
 
-def _collect(sweep: Sweep, attempt: Attempt, reference: Any) -> None:
+def _collect(sweep: RunQueue, attempt: Attempt, reference: Any) -> None:
     """Put away what a task came to. What is a fault of the cluster leaves the run to be tried."""
     why = ""
     try:
@@ -213,7 +215,7 @@ def _collect(sweep: Sweep, attempt: Attempt, reference: Any) -> None:
     sweep.settle(attempt, status, why)
 
 
-def _call_off(sweep: Sweep, in_hand: dict[Any, Attempt]) -> None:
+def _call_off(sweep: RunQueue, in_hand: dict[Any, Attempt]) -> None:
     """End the tasks that have not ended; each run's process goes with its task."""
     for reference in in_hand:
         ray.cancel(reference)

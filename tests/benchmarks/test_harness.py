@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.harness import ChildError, deviation, fresh, in_turn, judged, ratio, table
+from benchmarks.harness import deviation, judged, ratio, table
+from common.timing import seconds_in_turn
+from models.memory.fresh_process import ChildError, fresh
 
 
 def test_a_child_answers_and_a_failing_one_shows_why():
@@ -18,10 +20,10 @@ def test_a_child_answers_and_a_failing_one_shows_why():
 def test_calls_are_made_in_turn_and_only_warm_ones_are_timed():
     made = []
     calls = {name: lambda name=name: made.append(name) for name in "ab"}
-    times = in_turn(calls, repeats=3, seconds=60, warm_up=2)
+    times = seconds_in_turn(calls, repeats=3, limit_s=60, warm_up=2)
     assert "".join(made) == "ab" * 5
     assert [len(found) for found in times.values()] == [3, 3]
-    assert len(in_turn(calls, repeats=50, seconds=0, warm_up=0)["a"]) == 3
+    assert len(seconds_in_turn(calls, repeats=50, limit_s=0, warm_up=0)["a"]) == 3
 
 
 def test_ratios_are_those_of_pairs():

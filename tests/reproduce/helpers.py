@@ -13,7 +13,7 @@ import psutil
 from reproduce.store.runs import RunSpec, Store
 from reproduce.sweep.local_executor import LocalExecutor
 from reproduce.sweep.progress import Progress
-from reproduce.sweep.queue import Sweep
+from reproduce.sweep.queue import RunQueue
 from tests.processes import signals_as_in_a_terminal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,7 +108,7 @@ def sweep(
 ) -> Progress:
     """Carry out ``specs`` with ``program``, in this process."""
     progress = Progress(store, specs)
-    LocalExecutor(workers, program).run(Sweep(store, specs, progress, retry_failed), progress)
+    LocalExecutor(workers, program).run(RunQueue(store, specs, progress, retry_failed), progress)
     return progress
 
 
@@ -135,7 +135,7 @@ def sweep_process(
         "from pathlib import Path\n"
         "from types import SimpleNamespace\n"
         "from reproduce import __main__ as command\n"
-        "from reproduce.registry import Item\n"
+        "from reproduce.item import Item\n"
         f"specs = [h.spec(seed, {tenths}) for seed in {seeds}]\n"
         "item = Item('test', 'a test', 'nothing', lambda options: specs, None)\n"
         f"command._executor = lambda *_: {executor}\n"

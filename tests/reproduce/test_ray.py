@@ -11,10 +11,10 @@ import pytest
 
 from common.errors import UserError
 from reproduce import __main__ as command
-from reproduce.registry import Item
+from reproduce.item import Item
 from reproduce.store.runs import Store
 from reproduce.sweep.progress import Progress
-from reproduce.sweep.queue import Sweep
+from reproduce.sweep.queue import RunQueue
 from tests.reproduce.helpers import processes, spec, stand_in, starts, sweep_process, wait_until
 
 try:
@@ -41,7 +41,7 @@ def run(cluster, store, specs, program, **options) -> Progress:
 
     progress = Progress(store, specs)
     executor = RayExecutor(cluster.address, program=program, **options)
-    executor.run(Sweep(store, specs, progress), progress)
+    executor.run(RunQueue(store, specs, progress), progress)
     return progress
 
 

@@ -17,14 +17,15 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from benchmarks.harness import fresh
 from main import main
+from models.memory.fresh_process import fresh
 from reproduce import paper_values
+from reproduce.item import Options
 from reproduce.items import d10, maps, table2, table4
 from reproduce.items.table3 import CLASSES, FIXED, OTHER_CLASSES, choice_of
 from reproduce.measure.embeddings import clusters
 from reproduce.measure.memory_children import accounting, trained
-from reproduce.registry import Options, all_items
+from reproduce.registry import all_items
 from reproduce.report import html, render
 from reproduce.report.cells import (
     mean_overlap,
@@ -34,8 +35,10 @@ from reproduce.report.cells import (
     sources,
     training_spec,
 )
-from reproduce.report.report import Report, published, without_paths, write_report
+from reproduce.report.published import published, without_paths
+from reproduce.report.report import Report
 from reproduce.report.tables import Cell, Table, best_columns, number, read_tables
+from reproduce.report.write import write_report
 from reproduce.store.other_runs import other_runs
 from reproduce.store.runs import Store
 from reproduce.store.selection_files import selection_file

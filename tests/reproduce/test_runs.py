@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from argparse import Namespace
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -15,12 +17,11 @@ from common.errors import UserError
 from reproduce import __main__ as command
 from reproduce import registry as items
 from reproduce.command_line import run_flags
-from reproduce.registry import Item, Options
+from reproduce.item import Item, Options
 from reproduce.store import runs
 from reproduce.store.attempts import claim
 from reproduce.store.runs import RunSpec, Store
-from reproduce.sweep import durations
-from reproduce.sweep.durations import Costs, duration, total_text
+from reproduce.sweep.durations import Durations, about, duration, rough_seconds
 from reproduce.sweep.local_executor import LocalExecutor, visible_gpus
 from reproduce.sweep.progress import Progress
 from tests.reproduce.helpers import (
@@ -236,9 +237,9 @@ def test_every_worker_has_a_gpu_of_its_own(store, program, monkeypatch):
 
 
 def runs_of(store, specs, progress):
-    from reproduce.sweep.queue import Sweep
+    from reproduce.sweep.queue import RunQueue
 
-    return Sweep(store, specs, progress)
+    return RunQueue(store, specs, progress)
 
 
 def test_gpus_are_those_that_nvidia_smi_lists(tmp_path, monkeypatch):
@@ -257,83 +258,55 @@ def test_gpus_are_those_that_nvidia_smi_lists(tmp_path, monkeypatch):
 # What it takes
 
 
-@pytest.fixture
-def brought_along(tmp_path, monkeypatch):
-    """The file of measurements that comes with the code, empty."""
-    path = tmp_path / "measured_runs.json"
-    path.write_text("[]")
-    monkeypatch.setattr(durations, "_BROUGHT_ALONG", path)
-    return path
-
-
-def test_costs_are_measured_or_not_known(store, program, brought_along):
-    assert total_text(Costs(store).total([spec(1)])) == "not measured yet"
+def test_runs_take_as_long_as_runs_like_them_took_here(store, program):
     sweep(store, [spec(1)], program)
     path = store.directory(spec(1)) / "sweep.json"
     about = json.loads(path.read_text())
     configuration = {**about["configuration"], "max_steps": None, "num_epochs": 10}
     path.write_text(json.dumps({**about, "configuration": configuration, "seconds": 600.0}))
-    found = Costs(store)
-    alike, longer, unlike = (
-        RunSpec({"model_name": "digitnet", "dataset_name": "digits", **flags})
-        for flags in ({"seed": 5, "num_epochs": 10}, {"num_epochs": 20}, {"rho": 0.7})
+    found = Durations(store)
+    alike, other = (
+        RunSpec({"model_name": "digitnet", "dataset_name": "digits", "num_epochs": 10, **flags})
+        for flags in ({"seed": 5}, {"rho": 0.7})
     )
-    assert found.of(alike) == durations.Cost(600.0, False, ("a test",))
-    assert found.of(longer) == durations.Cost(pytest.approx(1200.0, rel=0.02), True, ("a test",))
-    assert found.of(unlike) is None
-    assert total_text(found.total([alike, longer, unlike])) == (
-        "30 min by measurement on a test (1 run scaled from others), for 2 of the 3; "
-        "the others are not measured yet"
-    )
-    progress = Progress(store, [alike, longer])
+    assert found.of(alike) == 600.0
+    assert found.of(other) == rough_seconds(other.configuration) != 600.0
+    assert found.total_text([alike, other]) == "about 10 min"
+    progress = Progress(store, [alike, RunSpec({**alike.flags, "seed": 6})])
     progress.workers = 2
-    assert progress.seconds_left() == found.of(longer).seconds
-    assert progress.summary() == "0 done, 0 failed, 2 left, about 20 min"
-    assert Progress(store, [unlike]).summary().endswith("1 left, time not known yet")
+    assert progress.seconds_left() == 600.0
+    assert progress.summary() == "0 done, 0 failed, 2 left, about 10 min"
 
 
-def test_costs_brought_along_count_where_there_are_no_others(store, program, brought_along):
-    sweep(store, [spec(1)], program)
-    (entry,) = durations.to_bring_along(store)
-    assert not {"data_dir", "cache_dir", "weights"} & entry["flags"].keys()
-    brought_along.write_text(json.dumps([{**entry, "seconds": 30.0, "device": "elsewhere"}]))
-    assert Costs(Store(store.root / "empty")).of(spec(2)).devices == ("elsewhere",)
-    assert Costs(store).of(spec(2)).devices == ("a test",)
+def test_rough_times_by_hand():
+    def rough(model: str, dataset: str, **flags):
+        run = {"model_name": model, "dataset_name": dataset, "weights": "none", **flags}
+        return rough_seconds(RunSpec(run).configuration)
+
+    # 1020 images in each of 10 epochs, and 6149 test images once, or after each.
+    once = rough("mobilenetv2", "oxford_flowers102", num_epochs=10, eval_every=10)
+    assert once == pytest.approx(13 + 0.03 * (10200 + 6149 / 2))
+    each = rough("mobilenetv2", "oxford_flowers102", num_epochs=10, eval_every=1)
+    assert each == pytest.approx(13 + 0.03 * (10200 + 61490 / 2))
+    part = rough("mobilenetv2", "oxford_flowers102", num_epochs=10, max_steps=51)
+    assert part == pytest.approx(13 + 0.03 * (408 + 6149 / 2))
+    assert rough("vgg16", "oxford_iiit_pet", select_only=True) == pytest.approx(13 + 20)
+    assert rough("mobilenetv2", "cifar10") is None
 
 
-def test_costs_scale_with_what_is_computed(store, program, brought_along):
-    def run(model: str, dataset: str, **flags) -> RunSpec:
-        return RunSpec({"model_name": model, "dataset_name": dataset, "weights": "none", **flags})
-
-    flowers = run("mobilenetv2", "oxford_flowers102", num_epochs=10, eval_every=10)
-    entry = {"flags": dict(flowers.flags), "seconds": 813.0, "device": "elsewhere"}
-    brought_along.write_text(json.dumps([entry]))
-    found = Costs(store)
-    assert not found.of(flowers).scaled
-    # 20400 + 6149 images in 800 s
-    twice = run("mobilenetv2", "oxford_flowers102", num_epochs=10, eval_every=1)
-    assert found.of(twice).seconds == pytest.approx(13 + 800 * (20400 + 61490) / 26549)
-    part = run("mobilenetv2", "oxford_flowers102", num_epochs=10, max_steps=51)
-    assert found.of(part).seconds == pytest.approx(13 + 800 * (816 + 6149) / 26549)
-    pets = run("resnet50", "oxford_iiit_pet", num_epochs=1)
-    forward = 1.76 / 0.31
-    assert found.of(pets).seconds == pytest.approx(13 + 800 * forward * (7360 + 3669) / 26549)
-    assert found.of(run("mobilenetv2", "cifar10", num_epochs=10)) is None
-    assert found.of(run("digitnet", "digits", num_epochs=10)) is None
-
-
-def test_costs_that_come_with_the_code(store):
-    flags = {"model_name": "mobilenetv2", "dataset_name": "oxford_flowers102", "eval_every": 50}
-    found = Costs(store)
-    whole = found.of(RunSpec({**flags, "train_type": "full_training"}))
-    head = found.of(RunSpec({**flags, "train_type": "traditional_tl_training"}))
-    assert whole.seconds > head.seconds > 60
-    assert not whole.scaled
-    assert found.of(spec(1)) is None
+def test_what_is_not_known_is_said(store):
+    unknown = RunSpec({"model_name": "vgg16", "dataset_name": "cifar10", "weights": "none"})
+    found = Durations(store)
+    assert found.total_text([]) == "nothing"
+    assert found.total_text([unknown]) == "time not known"
+    assert found.total_text([unknown, spec(1)]).endswith("1 run of unknown length left out")
+    assert Progress(store, [unknown]).summary().endswith("1 left, time not known yet")
 
 
 def test_durations_read_well():
     assert [duration(seconds) for seconds in (3, 120, 12000)] == ["3 s", "2 min", "3 h 20 min"]
+    rough = [about(seconds) for seconds in (3, 1230, 12300, 75949980)]
+    assert rough == ["under a minute", "about 20 min", "about 3 h", "about 21000 h"]
 
 
 # The command
@@ -359,7 +332,7 @@ def item(monkeypatch) -> Item:
 
     made = Item("trial", "Table 0: a trial", "nothing", specs, build)
     made = Item(**{**vars(made), "methods": ("last_k_training", "traditional_tl_training")})
-    module = ModuleType("reproduce.items.trial")
+    module: Any = ModuleType("reproduce.items.trial")
     module.ITEMS = (made,)
     monkeypatch.setitem(sys.modules, "reproduce.items.trial", module)
     monkeypatch.setattr(items, "MODULES", ("trial",))
@@ -369,10 +342,12 @@ def item(monkeypatch) -> Item:
 def test_list_and_plan_start_nothing(item, tmp_path, capsys):
     where = ["--runs_dir", str(tmp_path / "runs"), "--reports_dir", str(tmp_path / "reports")]
     assert command.main(["list", *where]) == 0
-    assert "needs nothing; 2 runs\n    time: not measured yet; 0 done" in capsys.readouterr().out
+    assert (
+        "needs nothing; 2 runs\n    about 2 min on two CPU cores; 0 done" in capsys.readouterr().out
+    )
     assert command.main(["trial", "--plan", *where, "--epochs", "2", "--", "--rho=0.2"]) == 0
     output = capsys.readouterr().out
-    assert "missing            ?  digitnet digits last_k_training num_epochs=2 rho=0.2" in output
+    assert "missing  under a minute  digitnet digits last_k_training num_epochs=2 rho=0.2" in output
     assert "2 runs: 0 done, 0 failed, 2 to run" in output
     assert not list(tmp_path.iterdir())
 
@@ -425,6 +400,6 @@ def test_runs_that_follow_from_others(store, program, monkeypatch):
 
     first = Item("x", "x", "x", lambda _: [spec(2)], None, follow_up)
     monkeypatch.setattr(command, "_executor", lambda *_: LocalExecutor(1, program))
-    arguments = type("Arguments", (), {"retry_failed": False})
+    arguments = Namespace(retry_failed=False)
     assert command.run_all(first, Options(), store, arguments) == 0
     assert starts(program) == [2, 3, 4]

@@ -42,7 +42,7 @@ def test_every_train_type(name):
     before = snapshot(network)
     for train_type in TYPES:
         entry = TRAIN_TYPES[train_type]
-        rho = 0.7 if entry.plan == "elastic" else 0.3
+        rho = 0.7 if entry.schedule == "elastic" else 0.3
         selection = entry.select(dataclasses.replace(request, rho=rho))
         assert len(selection.layers) == LAYERS[name]
         assert selection.layers[-1].selected

@@ -199,7 +199,7 @@ def _json(folder: Path, name: str) -> dict:
     return json.loads((folder / name).read_text())
 
 
-@pytest.mark.parametrize("name", [n for n, t in TRAIN_TYPES.items() if t.plan != "prune"])
+@pytest.mark.parametrize("name", [n for n, t in TRAIN_TYPES.items() if t.schedule != "prune"])
 def test_each_type_trains_exactly_what_it_says(name, tmp_path):
     rho = "0.6" if name == "elastic_training" else "0.3"
     flags = ["--train_type", name, "--rho", rho, "--max_steps", "20", "--save_weights", "last"]

@@ -17,7 +17,14 @@ from models.registry import BACKBONES
 from tests.helpers import random_pixels, snapshot, tiny_network, whole
 from train.config.command_line import parse_args
 from train.data.augment import compiled_stages
-from train.optimizer import LearningRateSchedule, apply_gradients, keras_sgdw, momentum_slots, sgdw
+from train.optimizer import (
+    LearningRateSchedule,
+    addons_fit,
+    apply_gradients,
+    keras_sgdw,
+    momentum_slots,
+    sgdw,
+)
 from train.run.estimates import inference_memory
 from train.run.evaluation import FASTEST, evaluation_batch_size
 from train.run.prepare import prepare
@@ -41,6 +48,7 @@ def _ignore(loss, accuracy):
     pass
 
 
+@pytest.mark.skipif(not addons_fit(), reason="tensorflow-addons is for TensorFlow up to 2.15")
 def test_tensorflow_addons_and_keras_take_the_same_steps():
     generator = np.random.default_rng(0)
     start = generator.normal(size=(20, 10)).astype(np.float32)

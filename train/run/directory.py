@@ -21,6 +21,7 @@ from train.config.run_config import RunConfig
 
 _PACKAGES = (
     "tensorflow",
+    "tf-keras",
     "tensorflow-addons",
     "tensorflow-datasets",
     "ripser",
