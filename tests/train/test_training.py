@@ -168,10 +168,9 @@ def test_nothing_is_traced_after_the_first_epoch(tmp_path):
         assert recorder.finish("completed").epochs == epochs
         trainer = recorder.stage.trainer
         functions: list[Any] = [trainer._step, trainer._count_correct]
-        # The augmentation's functions serve all runs of a process.
+        stages: list[Any] = list(compiled_stages())  # serve all runs of a process
         return [
-            [one.experimental_get_tracing_count() for one in group]
-            for group in (functions, list(compiled_stages()))
+            [one.experimental_get_tracing_count() for one in group] for group in (functions, stages)
         ]
 
     once, twice = traces(1), traces(2)
