@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from common.timing import median_seconds
 from models.frozen_mode import FrozenMode
@@ -46,17 +46,13 @@ def measure_step_times(
     Raises:
         RunError: the loss is not finite.
     """
-    everything = [
-        Trained(variable, None, layer) for layer in network.layers for variable in layer.variables
-    ]
+    everything = [Trained(v, None, layer) for layer in network.layers for v in layer.variables]
+    still = replace(rates, learning_rate=0.0)
     with _restored(network):
-        still = replace(rates, learning_rate=0.0)
         trainers = [
             Trainer(network, choice, still, frozen=frozen) for choice in (trained, everything)
         ]
-        steps = [
-            functools.partial(trainer.train_epoch, [batch], lambda *_: None) for trainer in trainers
-        ]
+        steps = [partial(trainer.train_epoch, [batch], lambda *_: None) for trainer in trainers]
         selected, full = median_seconds(steps, repeats)
     del trainers, steps
     gc.collect()  # their compiled steps are reference cycles

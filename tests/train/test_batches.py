@@ -6,6 +6,7 @@ import gc
 import os
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -189,7 +190,7 @@ def test_evaluation_is_in_order_and_unchanged():
 
 def test_batch_size_mistakes():
     data = numbered(4)
-    options = {"seed": 0, "epoch": 1, "flip": False, "rotation": 0.0}
+    options: dict[str, Any] = {"seed": 0, "epoch": 1, "flip": False, "rotation": 0.0}
     for wrong in (0, -1):
         with pytest.raises(UserError, match="must be at least 1"):
             epoch_batches(data, wrong, **options)

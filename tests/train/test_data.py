@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from common.errors import UserError
 from train.config.dataset_names import resolve_dataset_name
 from train.data.datasets import load_dataset
 from train.data.digits import load_digit_subset
-from train.data.image_store import FileImages, cached_images
+from train.data.image_store import FileImages, ImageSet, cached_images
 from train.data.tfds_builder import find_builder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -186,7 +187,7 @@ def test_grey_and_transparent_images_become_rgb(tmp_path, channels):
 
 def test_slices_and_train_only(trees, tmp_path):
     root, _ = trees
-    places = {"data_dir": str(root), "cache_dir": str(tmp_path)}
+    places: dict[str, Any] = {"data_dir": str(root), "cache_dir": str(tmp_path)}
     whole = load_dataset("trees", 6, **places, test_split=None)
     assert whole.test is None
     parts = load_dataset("trees", 6, **places, train_split="train[:15]", test_split="train[15:]")
@@ -249,7 +250,7 @@ def cache_state(cache):
 
 
 def test_second_load_decodes_nothing(trees, tmp_path):
-    places = {"data_dir": str(trees[0]), "cache_dir": str(tmp_path)}
+    places: dict[str, Any] = {"data_dir": str(trees[0]), "cache_dir": str(tmp_path)}
     first = load_dataset("trees", 6, **places)
     before = cache_state(tmp_path)
     second = load_dataset("trees", 6, **places)
@@ -325,7 +326,9 @@ cached_images(pathlib.Path({str(entry)!r}), 400, 5, batches(), "decoding")
 
 
 def test_two_at_once_decode_once(tmp_path):
-    started, release, made = [], threading.Event(), []
+    started: list[int] = []
+    made: list[ImageSet] = []
+    release = threading.Event()
     entry = tmp_path / "set"
 
     def prepare():
@@ -345,7 +348,7 @@ def test_two_at_once_decode_once(tmp_path):
 
 
 def test_cut_short_entry_is_made_anew(trees, tmp_path):
-    places = {"data_dir": str(trees[0]), "cache_dir": str(tmp_path)}
+    places: dict[str, Any] = {"data_dir": str(trees[0]), "cache_dir": str(tmp_path)}
     whole = all_images(load_dataset("trees", 6, **places).train)
     (entry,) = tmp_path.glob("trees-9.0.0-train-6px-*/images.u8")
     os.truncate(entry, 100)
@@ -379,7 +382,7 @@ def test_file_images(tmp_path):
     path.write_bytes(pixels.tobytes())
     store = FileImages(path, 50, 4)
     orders = [np.random.default_rng(i).permutation(50) for i in range(8)]
-    wrong = []
+    wrong: list[int] = []
 
     def read(order):
         wrong.extend(1 for _ in range(20) if not np.array_equal(store.take(order), pixels[order]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -157,7 +158,7 @@ def test_nothing_is_traced_after_the_first_epoch(tmp_path):
     flags = ["--model_name", "digitnet", "--dataset_name", "digits", "--rho", "0.3"]
     flags += ["--eval_batch_size", "16", "--output_dir", str(tmp_path)]
 
-    def traces(epochs: int) -> tuple:
+    def traces(epochs: int) -> list[list[int]]:
         config = parse_args([*flags, "--num_epochs", str(epochs)])
         setting, network = prepare(config)
         data = setting.data
@@ -166,11 +167,10 @@ def test_nothing_is_traced_after_the_first_epoch(tmp_path):
         carry_out(setting, recorder)
         assert recorder.finish("completed").epochs == epochs
         trainer = recorder.stage.trainer
-        functions = (trainer._step, trainer._count_correct)
-        # The augmentation's functions serve all runs of a process.
+        functions: list[Any] = [trainer._step, trainer._count_correct]
+        stages: list[Any] = list(compiled_stages())  # serve all runs of a process
         return [
-            [one.experimental_get_tracing_count() for one in group]
-            for group in (functions, compiled_stages())
+            [one.experimental_get_tracing_count() for one in group] for group in (functions, stages)
         ]
 
     once, twice = traces(1), traces(2)

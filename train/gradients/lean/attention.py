@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Optional
 
 import tensorflow as tf
@@ -23,20 +23,14 @@ def attention_with_vjp(call: LayerCall) -> OutputAndVjp:
     layer, x = call.layer, call.x
     (needs_input_grad,) = call.needs_input_grad
     tokens, hidden = x.shape[1:]
-    heads, size = layer.heads, layer.head_size
-    flat = tf.reshape(x, [-1, hidden])
-
-    def split(rows: tf.Tensor) -> tf.Tensor:  # [rows, heads * size] -> [batch, heads, tokens, size]
-        return tf.transpose(tf.reshape(rows, [-1, tokens, heads, size]), [0, 2, 1, 3])
-
-    def join(per_head: tf.Tensor) -> tf.Tensor:
-        return tf.reshape(tf.transpose(per_head, [0, 2, 1, 3]), [-1, heads * size])
+    sizes = [tokens, layer.heads, layer.head_size]
 
     def project(
         kernel: tf.Variable, bias: tf.Variable, rows: tf.Tensor, needs_grad: bool
     ) -> OutputAndVjp:
         return Linear(dense_product(kernel), bias).with_vjp(rows, needs_grad, call.leaves)
 
+    flat = tf.reshape(x, [-1, hidden])
     inward = [
         project(kernel, bias, flat, needs_input_grad)
         for kernel, bias in (
@@ -45,26 +39,54 @@ def attention_with_vjp(call: LayerCall) -> OutputAndVjp:
             (layer.value_kernel, layer.value_bias),
         )
     ]
-    query, key, value = (split(rows) for rows, _ in inward)
-    scale = 1 / math.sqrt(size)
-    weights = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) * scale)
-    mixed = join(tf.matmul(weights, value))
-    output, output_vjp = project(layer.output_kernel, layer.output_bias, mixed, True)
+    per_head = [_split(rows, sizes) for rows, _ in inward]
+    mixed, mixing_vjp = _mixed_with_vjp(*per_head)
+    output, output_vjp = project(layer.output_kernel, layer.output_bias, _join(mixed), True)
 
     def vjp(dy: tf.Tensor, gradients: WeightGradients) -> Sequence[Optional[tf.Tensor]]:
         (d_mixed,) = output_vjp(tf.reshape(dy, [-1, hidden]), gradients)
-        d_mixed = split(d_mixed)
+        back: list[Optional[tf.Tensor]] = []
+        d_per_head = mixing_vjp(_split(d_mixed, sizes))
+        for (_, projection_vjp), gradient in zip(inward, d_per_head):
+            back += projection_vjp(_join(after(back, gradient)), gradients)
+        if not needs_input_grad:
+            return [None]
+        return [tf.reshape(tf.add_n(back), [-1, tokens, hidden])]
+
+    return tf.reshape(output, [-1, tokens, hidden]), vjp
+
+
+def _mixed_with_vjp(
+    query: tf.Tensor, key: tf.Tensor, value: tf.Tensor
+) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]]:
+    """``softmax(q k^T / sqrt(size)) v``, and from its gradient those of q, k and v.
+
+    All are ``[batch, heads, tokens, size]``.
+    """
+    scale = 1 / math.sqrt(query.shape[-1])
+    weights = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) * scale)
+
+    def vjp(d_mixed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         d_value = tf.matmul(weights, d_mixed, transpose_a=True)
         d_weights = tf.matmul(after(d_value, d_mixed), value, transpose_b=True)
         total = tf.reduce_sum(d_weights * weights, axis=-1, keepdims=True)
         d_scores = (after(total, d_weights) - total) * weights * scale
         d_query = tf.matmul(d_scores, key)
         d_key = tf.matmul(after(d_query, d_scores), query, transpose_a=True)
-        back: list[Optional[tf.Tensor]] = []
-        for (_, projection_vjp), gradient in zip(inward, (d_query, d_key, d_value)):
-            back += projection_vjp(join(after(back, gradient)), gradients)
-        if not needs_input_grad:
-            return [None]
-        return [tf.reshape(tf.add_n(back), [-1, tokens, hidden])]
+        return d_query, d_key, d_value
 
-    return tf.reshape(output, [-1, tokens, hidden]), vjp
+    return tf.matmul(weights, value), vjp
+
+
+def _split(rows: tf.Tensor, sizes: Sequence[int]) -> tf.Tensor:
+    """``[batch * tokens, heads * size]`` -> ``[batch, heads, tokens, size]``.
+
+    ``sizes`` are tokens, heads and size.
+    """
+    return tf.transpose(tf.reshape(rows, [-1, *sizes]), [0, 2, 1, 3])
+
+
+def _join(per_head: tf.Tensor) -> tf.Tensor:
+    """The other way round."""
+    _, heads, _, size = per_head.shape
+    return tf.reshape(tf.transpose(per_head, [0, 2, 1, 3]), [-1, heads * size])
