@@ -11,6 +11,10 @@ import pytest
 from common.environment import prepare_tensorflow
 
 prepare_tensorflow()
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the processors: with a pool of threads for each, they would wait for each other.
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _ALONE = "ADABET_TEST_RUNS_ALONE"
 
