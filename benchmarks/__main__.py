@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 
 from benchmarks.harness import Effort
+from common.environment import load_tensorflow
+from common.errors import UserError
 from common.machine import PROJECT
 from models.memory.fresh_process import ChildError, fresh
 
@@ -35,6 +37,11 @@ RESULTS = PROJECT / "benchmarks" / "results.md"
 def main() -> int:
     """Measure, print, write; the exit status."""
     options = _options()
+    try:
+        load_tensorflow()
+    except UserError as error:
+        print(f"benchmarks: error: {error}", file=sys.stderr)
+        return 2
     effort = Effort.quick() if options.quick else Effort()
     output = options.output
     if output is None and not (options.quick or options.only):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Optional
 
+from common.environment import load_tensorflow
 from common.files import read_json, write_json
 from models.memory.fresh_process import ChildError, fresh
 from reproduce.store.runs import RESULTS_VERSION, Store, hash_of
@@ -31,7 +32,8 @@ def measured(
     path = store.root / "measured" / f"{target.split(':')[1]}-{key}.json"
     if path.exists():
         return read_json(path)
-    from train.run.directory import environment  # imports TensorFlow
+    load_tensorflow()
+    from train.run.directory import environment
 
     answer = fresh(target, **arguments)
     about = environment()
