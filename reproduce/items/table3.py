@@ -9,7 +9,6 @@ from typing import Any
 from models.memory.fresh_process import fresh
 from reproduce.item import Item, Options
 from reproduce.measure.in_store import ChildError, measured
-from reproduce.measure.memory_of_choice import Choice
 from reproduce.paper_values import TABLE3, TABLE3_METHODS, TABLE3_MODELS
 from reproduce.report.cells import method_title, model_title, selection_spec, sources, why_missing
 from reproduce.report.published import published
@@ -155,7 +154,7 @@ def _random_weights(options: Options, models: Iterable[str]) -> str:
 
 def memory_of(store: Store, options: Options, model: str) -> dict[str, dict[str, Megabytes]]:
     """``phase -> row -> Megabytes`` of one backbone."""
-    choices: dict[str, Choice] = {name: name for name in FIXED}
+    choices: dict[str, Any] = {name: name for name in FIXED}
     why = {}
     for method in SELECTED:
         spec = _spec(options, model, method)
