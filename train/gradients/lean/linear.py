@@ -24,6 +24,9 @@ from train.gradients.leaves import Leaf, Leaves
 class Linear:
     """``pool(relu(norm(product(x) + bias)))``; all but the product may be missing.
 
+    x is ``[batch, height, width, in]``, or ``[batch, ..., in]`` for a dense product, float32; the
+    output has the same axes and as many channels as the kernel has.
+
     Args:
         norm: batch norm by fixed statistics.
         rectified: whether there is a ReLU.
