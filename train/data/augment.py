@@ -108,6 +108,7 @@ def _pack(images: tf.Tensor) -> tf.Tensor:
 def _interpolate(
     pixels: tf.Tensor, start: tf.Tensor, right: tf.Tensor, below: tf.Tensor, size: int
 ) -> tf.Tensor:
+    """float32 [b, S, S, 3], bilinearly from the packed `pixels` at what `_locate` found."""
     right, below = right[..., None], below[..., None]
 
     def channels(offset: int) -> tf.Tensor:

@@ -23,7 +23,7 @@ from train.data.augment import transform_images
 from train.data.datasets import DataBundle
 from train.data.image_store import ImageSet
 
-Batch = tuple[tf.Tensor, tf.Tensor]
+Batch = tuple[tf.Tensor, tf.Tensor]  # images float32 [b, S, S, 3] in 0..255, labels int64 [b]
 AHEAD = 1  # a step takes many times as long as a batch, and each one waiting is memory
 # What that is in batches of float32 images: those ahead, the one being made and, in training, as
 # much again twice for its rotation.
@@ -45,6 +45,7 @@ def pooled_labels(image_set: ImageSet, count: int, seed: Optional[int] = None) -
 
 
 def _pooled(image_set: ImageSet, count: int, seed: Optional[int]) -> np.ndarray:
+    """Their indices, int64 [count]."""
     if count > len(image_set):
         raise UserError(
             f"the selection pools {count} images, but the training set has {len(image_set)}; "
@@ -90,7 +91,7 @@ def epoch_batches(
 def training_batches(
     config: RunConfig, data: DataBundle, epoch: int
 ) -> Generator[Batch, None, None]:
-    """Those of an epoch of a run, as `epoch_batches`."""
+    """Those of an epoch of a run, counted from 1, as `epoch_batches`; no training sees epoch 0."""
     return epoch_batches(
         data.train,
         config.batch_size,

@@ -13,17 +13,17 @@
 Everything is differentiated by one protocol, that of ``jax.vjp``: a function ``..._with_vjp``
 computes an output y and returns it with its vector-Jacobian product, the way back to the inputs:
 
-    y, vjp = linear.with_vjp(x, needs_input_grad, leaves)
-    (dx,) = vjp(dy, weight_gradients)
+    y, vjp = linear.with_vjp(x, needs_input_grad)
+    (dx,) = vjp(dy, gradients)
 
 - ``needs_input_grad``: whether the gradient with respect to x is needed, one boolean an input, as
   in ``torch.autograd.Function``. It is False before the first trained layer.
-- ``leaves``: what is trained (``train/gradients/leaves.py``).
 - ``dy``: the gradient of the loss with respect to y, of y's shape ``[batch, ...]``, float32.
 - ``dx``: that with respect to x, of x's shape; one for each input, in their order. Where it is not
   needed, it is None or of no meaning.
-- ``weight_gradients``: a dictionary that the vjp adds to, ``ref()`` of a leaf's variable -> its
-  gradient, of the variable's shape. No variable belongs to two units, so none is there before.
+- ``gradients``: a dictionary that the vjp adds those of the trained variables to, ``ref()`` of a
+  leaf's variable (``train/gradients/leaves.py``) -> its gradient, of the variable's shape. No
+  variable belongs to two units, so none is there before.
 
 What the operations of the vjp read of the forward pass is what is saved for the backward pass.
 """

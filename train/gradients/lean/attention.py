@@ -8,27 +8,29 @@ from typing import Optional
 
 import tensorflow as tf
 
+from models.backbones.vit_layers import SelfAttention
 from train.gradients.lean.linear import Linear
 from train.gradients.lean.order import after
 from train.gradients.lean.products import dense_product
-from train.gradients.lean.vjp import LayerCall, OutputAndVjp, WeightGradients
+from train.gradients.lean.vjp import OutputAndVjp, WeightGradients
+from train.gradients.leaves import Leaves
 
 
-def attention_with_vjp(call: LayerCall) -> OutputAndVjp:
-    """Output of a ``SelfAttention`` ``[batch, tokens, hidden]`` for x of the same shape.
+def attention_with_vjp(
+    layer: SelfAttention, x: tf.Tensor, needs_input_grad: bool, leaves: Leaves
+) -> OutputAndVjp:
+    """Output ``[batch, tokens, hidden]`` for x of the same shape.
 
     q, k, v and the softmax live until the backward pass: a caller who has less memory than that
     calls this again there.
     """
-    layer, x = call.layer, call.x
-    (needs_input_grad,) = call.needs_input_grad
     tokens, hidden = x.shape[1:]
     sizes = [tokens, layer.heads, layer.head_size]
 
     def project(
         kernel: tf.Variable, bias: tf.Variable, rows: tf.Tensor, needs_grad: bool
     ) -> OutputAndVjp:
-        return Linear(dense_product(kernel), bias).with_vjp(rows, needs_grad, call.leaves)
+        return Linear(dense_product(kernel), bias, leaves=leaves).with_vjp(rows, needs_grad)
 
     flat = tf.reshape(x, [-1, hidden])
     inward = [

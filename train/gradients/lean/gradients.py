@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Optional
+from typing import Optional
 
 import tensorflow as tf
 
 from models.forward import call_layer
-from train.gradients.lean.layer_rules import layer_with_vjp
+from train.gradients.lean.layer_rules import LayerCall, layer_with_vjp
 from train.gradients.lean.order import after
-from train.gradients.lean.units import LinearUnit, RecomputedBranch, Unit, units_of
-from train.gradients.lean.vjp import LayerCall, OutputAndVjp, Vjp, WeightGradients
+from train.gradients.lean.units import (
+    LinearUnit,
+    RecomputedBranch,
+    Unit,
+    tensors_needing_grad,
+    tensors_saved_whole,
+    units_of,
+)
+from train.gradients.lean.vjp import OutputAndVjp, Vjp, WeightGradients
 from train.gradients.leaves import Leaves
 from train.gradients.merged import merged_layers
 
-Values = dict[int, tf.Tensor]  # id(symbolic tensor) -> its value, or the loss' gradient by it
-
-
-class TapeEntry(NamedTuple):
-    """A unit that was computed, for the backward pass."""
-
-    unit: Unit
-    vjp: Vjp
-    needs_input_grad: Sequence[bool]
+# id(symbolic tensor) -> its value, or the gradient of the loss with respect to it
+Values = dict[int, tf.Tensor]
+Tape = list[tuple[Unit, Vjp]]  # in the order in which they were computed
 
 
 class LeanGradients:
@@ -41,33 +42,34 @@ class LeanGradients:
         Raises:
             ValueError: a slice is to be trained of a kind of layer that knows none.
         """
-        self._model = model
+        self._pixels, self._output = id(model.inputs[0]), id(model.outputs[0])
         self._leaves = leaves
-        self._units = units_of(model)
+        self._units = units_of(model, leaves)
+        self._needs_grad = tensors_needing_grad(self._units, leaves)
+        self._saved_whole = tensors_saved_whole(self._units)
         self._overrides = merged_layers(leaves)
 
     def __call__(
         self, images: tf.Tensor, labels: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, list[Optional[tf.Tensor]]]:
         """Mean loss, logits and gradients; see ``LossGradients``."""
-        pixels, output = id(self._model.inputs[0]), id(self._model.outputs[0])
-        values = {pixels: images}
-        tape = self._forward_with_tape(self._units, values, {pixels: False})
-        logits = values.pop(output)
+        values = {self._pixels: images}
+        tape = self._forward_with_tape(self._units, values)
+        logits = values.pop(self._output)
         losses, gradient = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(
             features=logits, labels=labels
         )
         gradient /= tf.cast(tf.shape(logits)[0], tf.float32)
         found: WeightGradients = {}
-        _backward(tape, {output: gradient}, found)
+        self._backward(tape, {self._output: gradient}, found)
         gradients = [found.get(variable.ref()) for variable in self._leaves.variables]
         return tf.reduce_mean(losses), logits, gradients
 
     def logits(self, images: tf.Tensor) -> tf.Tensor:
         """Logits ``[batch, classes]`` with dropout off, nothing saved."""
-        values = {id(self._model.inputs[0]): images}
+        values = {self._pixels: images}
         self._forward(self._units, values, training=False)
-        return values[id(self._model.outputs[0])]
+        return values[self._output]
 
     def _forward(self, units: Sequence[Unit], values: Values, *, training: bool) -> None:
         """Compute ``units`` from ``values``, into ``values``; nothing is saved."""
@@ -82,102 +84,63 @@ class LeanGradients:
                 output = call_layer(layer, values, self._overrides, training=training)
                 values[id(unit.output)] = output
 
-    def _forward_with_tape(
-        self, units: Sequence[Unit], values: Values, needs_grad: dict[int, bool]
-    ) -> list[TapeEntry]:
-        """The same in training, and the tape of the units that a gradient goes back through.
-
-        Args:
-            needs_grad: ``id(symbolic tensor)`` -> whether its gradient is needed, of what
-                ``units`` read from outside; the others are added.
-        """
+    def _forward_with_tape(self, units: Sequence[Unit], values: Values) -> Tape:
+        """The same in training, and the tape of the units that a gradient goes back through."""
         # The order of branches is left to TensorFlow: it fuses a convolution with the addition of
         # a residual branch, and does not see that this closes a circle where we put them in order.
         tape = []
-        saved = self._inputs_saved_by(units)
         for unit in units:
-            needs_input_grad = [needs_grad[id(tensor)] for tensor in unit.inputs]
-            trained = any(self._leaves.of(layer) for layer in unit.layers)
-            needs_grad[id(unit.output)] = trained or any(needs_input_grad)
-            if not needs_grad[id(unit.output)]:
+            if id(unit.output) in self._needs_grad:
+                inputs = [values[id(tensor)] for tensor in unit.inputs]
+                values[id(unit.output)], vjp = self._unit_with_vjp(unit, inputs)
+                tape.append((unit, vjp))
+            else:
                 self._forward([unit], values, training=True)
-                continue
-            inputs = [values[id(tensor)] for tensor in unit.inputs]
-            output_is_saved = id(unit.output) in saved
-            output, vjp = self._unit_with_vjp(unit, inputs, needs_input_grad, output_is_saved)
-            tape.append(TapeEntry(unit, vjp, needs_input_grad))
-            values[id(unit.output)] = output
         return tape
 
-    def _inputs_saved_by(self, units: Sequence[Unit]) -> set[int]:
-        """The ``id(symbolic tensor)`` of what is saved whole for the gradient of a kernel."""
-        saved = set()
-        for unit in units:
-            if isinstance(unit, LinearUnit):
-                kernel = self._leaves.find(unit.linear.product.kernel)
-                if kernel is not None and not (kernel.is_slice and unit.linear.product.depthwise):
-                    saved.add(id(unit.inputs[0]))
-        return saved
-
-    def _unit_with_vjp(
-        self,
-        unit: Unit,
-        inputs: Sequence[tf.Tensor],
-        needs_input_grad: Sequence[bool],
-        output_is_saved: bool,
-    ) -> OutputAndVjp:
+    def _unit_with_vjp(self, unit: Unit, inputs: Sequence[tf.Tensor]) -> OutputAndVjp:
+        needs_input_grad = [id(tensor) in self._needs_grad for tensor in unit.inputs]
         if isinstance(unit, LinearUnit):
-            (x,), (needs_grad,) = inputs, needs_input_grad
-            return unit.linear.with_vjp(
-                x, needs_grad, self._leaves, output_is_saved=output_is_saved
-            )
+            (x,), (needs_x_grad,) = inputs, needs_input_grad
+            output_is_saved = id(unit.output) in self._saved_whole
+            return unit.linear.with_vjp(x, needs_x_grad, output_is_saved=output_is_saved)
         if isinstance(unit, RecomputedBranch):
-            return self._branch_with_vjp(unit, inputs, needs_input_grad)
+            return self._branch_with_vjp(unit, inputs)
         (layer,) = unit.layers
-
-        def compute(*arguments: tf.Tensor) -> tf.Tensor:
-            values = _by_id(unit.inputs, arguments)
-            return call_layer(layer, values, self._overrides, training=True)
-
-        return layer_with_vjp(LayerCall(layer, inputs, needs_input_grad, self._leaves, compute))
+        return layer_with_vjp(
+            LayerCall(layer, unit.inputs, inputs, needs_input_grad, self._leaves, self._overrides)
+        )
 
     def _branch_with_vjp(
-        self,
-        branch: RecomputedBranch,
-        inputs: Sequence[tf.Tensor],
-        needs_input_grad: Sequence[bool],
+        self, branch: RecomputedBranch, inputs: Sequence[tf.Tensor]
     ) -> OutputAndVjp:
-        def vjp(dy: tf.Tensor, gradients: WeightGradients) -> Sequence[Optional[tf.Tensor]]:
-            values = _by_id(branch.inputs, [after(dy, value) for value in inputs])
-            needs_grad = _by_id(branch.inputs, needs_input_grad)
-            # What is computed again only up to where somebody needs it: TensorFlow drops the rest.
-            tape = self._forward_with_tape(branch.units, values, needs_grad)
-            cotangents = {id(branch.output): dy}
-            _backward(tape, cotangents, gradients)
-            return [cotangents.get(id(tensor)) for tensor in branch.inputs]
+        ids = [id(tensor) for tensor in branch.inputs]
 
-        values = _by_id(branch.inputs, inputs)
+        def vjp(dy: tf.Tensor, gradients: WeightGradients) -> Sequence[Optional[tf.Tensor]]:
+            # What is computed again only up to where somebody needs it: TensorFlow drops the rest.
+            tape = self._forward_with_tape(
+                branch.units, dict(zip(ids, [after(dy, value) for value in inputs]))
+            )
+            cotangents = {id(branch.output): dy}
+            self._backward(tape, cotangents, gradients)
+            return [cotangents.get(one) for one in ids]
+
+        values = dict(zip(ids, inputs))
         self._forward(branch.units, values, training=True)
         return values[id(branch.output)], vjp
 
+    def _backward(self, tape: Tape, cotangents: Values, gradients: WeightGradients) -> None:
+        """Carry ``cotangents`` back to the beginning of ``tape``.
 
-def _backward(
-    tape: Sequence[TapeEntry], cotangents: Values, weight_gradients: WeightGradients
-) -> None:
-    """Carry ``cotangents``, the loss' gradients by the outputs, back to the beginning of ``tape``.
-
-    Those of the tensors that no unit of it makes are left in them.
-    """
-    previous = None
-    for unit, vjp, needs_input_grad in reversed(tape):
-        dy = cotangents.pop(id(unit.output))
-        if previous is not None and dy is not previous:
-            dy = after(previous, dy)
-        for tensor, needed, dx in zip(unit.inputs, needs_input_grad, vjp(dy, weight_gradients)):
-            if needed:
-                known = cotangents.get(id(tensor))
-                cotangents[id(tensor)] = previous = dx if known is None else known + dx
-
-
-def _by_id(tensors: Sequence, values: Sequence) -> dict:
-    return {id(tensor): value for tensor, value in zip(tensors, values)}
+        They are the loss' gradients with respect to the outputs of units; those of the tensors
+        that no unit on the tape makes are left in them.
+        """
+        previous = None
+        for unit, vjp in reversed(tape):
+            dy = cotangents.pop(id(unit.output))
+            if previous is not None and dy is not previous:
+                dy = after(previous, dy)
+            for tensor, dx in zip(unit.inputs, vjp(dy, gradients)):
+                if id(tensor) in self._needs_grad:
+                    known = cotangents.get(id(tensor))
+                    cotangents[id(tensor)] = previous = dx if known is None else known + dx

@@ -3,18 +3,54 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Optional
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
 
 import tensorflow as tf
 
+from models.forward import Override, call_layer
 from models.graph.fusion import by_windows, rectifier
 from models.kinds import LayerKind, kind_of
 from train.gradients.lean.attention import attention_with_vjp
 from train.gradients.lean.masks import MaxPoolMask, PackedMask, relu_mask
 from train.gradients.lean.order import after
 from train.gradients.lean.products import shape_like
-from train.gradients.lean.vjp import LayerCall, OutputAndVjp, WeightGradients
+from train.gradients.lean.vjp import OutputAndVjp, WeightGradients
+from train.gradients.leaves import Leaves
+
+
+@dataclass(frozen=True, eq=False)
+class LayerCall:
+    """One Keras layer in the forward pass, as a rule gets it.
+
+    Attributes:
+        tensors: the symbolic tensors that it reads, each once.
+        inputs: their values.
+        needs_input_grad: for each of them.
+        leaves: what is trained.
+        overrides: ``id(Keras layer)`` -> how it is computed, for those trained in slices.
+    """
+
+    layer: tf.keras.layers.Layer
+    tensors: Sequence[Any]
+    inputs: Sequence[tf.Tensor]
+    needs_input_grad: Sequence[bool]
+    leaves: Leaves
+    overrides: Mapping[int, Override]
+
+    @property
+    def x(self) -> tf.Tensor:
+        """The input of a layer that has one."""
+        (only,) = self.inputs
+        return only
+
+    def output(self, inputs: Optional[Sequence[tf.Tensor]] = None) -> tf.Tensor:
+        """Computed anew at each call, of other inputs if they are given; dropout is on."""
+        inputs = self.inputs if inputs is None else inputs
+        values = {id(tensor): value for tensor, value in zip(self.tensors, inputs)}
+        return call_layer(self.layer, values, self.overrides, training=True)
+
 
 # None where a layer of this kind is not of the sort that the rule is for.
 Rule = Callable[[LayerCall], Optional[OutputAndVjp]]
@@ -38,7 +74,7 @@ def _recomputed(call: LayerCall) -> OutputAndVjp:
         needed = [tensor for tensor, needs in zip(again, call.needs_input_grad) if needs]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([*needed, *variables])
-            y = call.compute(*again)
+            y = call.output(again)
         found = tape.gradient(y, [*needed, *variables], output_gradients=dy)
         for variable, gradient in zip(variables, found[len(needed) :]):
             gradients[variable.ref()] = gradient
@@ -155,8 +191,13 @@ def _max_pooling(call: LayerCall) -> OutputAndVjp:
 
 
 def _dropout(call: LayerCall) -> OutputAndVjp:
-    mask = call.compute(tf.ones_like(call.x))  # 0, or 1 / (1 - rate)
+    mask = call.output([tf.ones_like(call.x)])  # 0, or 1 / (1 - rate)
     return call.x * mask, lambda dy, _: [dy * mask]
+
+
+def _self_attention(call: LayerCall) -> OutputAndVjp:
+    (needs_input_grad,) = call.needs_input_grad
+    return attention_with_vjp(call.layer, call.x, needs_input_grad, call.leaves)
 
 
 def _first_token(call: LayerCall) -> OutputAndVjp:
@@ -199,7 +240,7 @@ _RULES: dict[LayerKind, Rule] = {
     LayerKind.AVERAGE_POOLING: _average_pooling,
     LayerKind.CONCATENATE: _concatenate,
     LayerKind.DROPOUT: _dropout,
-    LayerKind.SELF_ATTENTION: attention_with_vjp,
+    LayerKind.SELF_ATTENTION: _self_attention,
     LayerKind.FIRST_TOKEN: _first_token,
     LayerKind.CLASS_TOKEN: _class_token,
     LayerKind.POSITION_EMBEDDING: _positions,

@@ -9,7 +9,6 @@ only where gamma is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Optional
 
 import tensorflow as tf
@@ -22,23 +21,47 @@ from train.gradients.lean.vjp import OutputAndVjp, WeightGradients
 from train.gradients.leaves import Leaf, Leaves
 
 
-@dataclass(frozen=True, eq=False)
 class Linear:
     """``pool(relu(norm(product(x) + bias)))``; all but the product may be missing.
 
-    Attributes:
+    x is ``[batch, height, width, in]``, or ``[batch, ..., in]`` for a dense product, float32; the
+    output has the same axes and as many channels as the kernel has.
+
+    Args:
         norm: batch norm by fixed statistics.
         rectified: whether there is a ReLU.
         cap: its largest value; None for no limit.
         pooling: max pooling by windows behind the ReLU.
+        leaves: what is trained of the network.
     """
 
-    product: Product
-    bias: Optional[tf.Variable] = None
-    norm: Optional[FixedBatchNormalization] = None
-    rectified: bool = False
-    cap: Optional[float] = None
-    pooling: Optional[tf.keras.layers.MaxPooling2D] = None
+    def __init__(
+        self,
+        product: Product,
+        bias: Optional[tf.Variable] = None,
+        norm: Optional[FixedBatchNormalization] = None,
+        rectified: bool = False,
+        cap: Optional[float] = None,
+        pooling: Optional[tf.keras.layers.MaxPooling2D] = None,
+        *,
+        leaves: Leaves,
+    ) -> None:
+        self.product = product
+        self.bias = bias
+        self.norm = norm
+        self.rectified = rectified
+        self.cap = cap
+        self.pooling = pooling
+        self._kernel_leaf = leaves.find(product.kernel)
+        self._bias_leaf = leaves.find(bias)
+        self._gamma_leaf = None if norm is None else leaves.find(norm.gamma)
+        self._beta_leaf = None if norm is None else leaves.find(norm.beta)
+
+    @property
+    def saves_input(self) -> bool:
+        """Whether the whole input is saved, because the gradient of the kernel reads it."""
+        kernel = self._kernel_leaf
+        return kernel is not None and not (kernel.is_slice and self.product.depthwise)
 
     def forward(self, x: tf.Tensor) -> tf.Tensor:
         """The output, nothing saved."""
@@ -46,18 +69,18 @@ class Linear:
         return y if self.pooling is None else self.pooling(y)
 
     def with_vjp(
-        self, x: tf.Tensor, needs_input_grad: bool, leaves: Leaves, *, output_is_saved: bool = False
+        self, x: tf.Tensor, needs_input_grad: bool, *, output_is_saved: bool = False
     ) -> OutputAndVjp:
         """The output and the way back.
 
         Args:
             output_is_saved: whether somebody saves the whole output anyway.
         """
-        gamma = None if self.norm is None else leaves.find(self.norm.gamma)
-        if self.norm is None or gamma is None or gamma.is_slice:
-            y, vjp = self._folded_with_vjp(x, needs_input_grad, leaves)
+        norm, gamma = self.norm, self._gamma_leaf
+        if norm is None or gamma is None or gamma.is_slice:
+            y, vjp = self._folded_with_vjp(x, needs_input_grad)
         else:
-            y, vjp = self._apart_with_vjp(x, needs_input_grad, leaves, self.norm, gamma)
+            y, vjp = self._apart_with_vjp(x, needs_input_grad, norm, gamma)
         if not self.rectified:
             return y, vjp
         y, mask = self._rectified_with_mask(y, output_is_saved)
@@ -75,13 +98,9 @@ class Linear:
             return y, SavedOutputMask(y, self.cap)
         return y, PackedMask(relu_mask(y, self.cap))
 
-    def _folded_with_vjp(
-        self, x: tf.Tensor, needs_input_grad: bool, leaves: Leaves
-    ) -> OutputAndVjp:
+    def _folded_with_vjp(self, x: tf.Tensor, needs_input_grad: bool) -> OutputAndVjp:
         """The batch norm in the kernel. Its own input is there only if gamma's slice needs it."""
-        norm = self.norm
-        gamma = None if norm is None else leaves.find(norm.gamma)
-        kernel = leaves.find(self.product.kernel)
+        norm, gamma, kernel = self.norm, self._gamma_leaf, self._kernel_leaf
         x_saved, z, made = x, None, []
         if kernel is not None and self.product.depthwise and kernel.is_slice:
             x_saved = kernel.take(x)
@@ -95,7 +114,7 @@ class Linear:
             y = norm(after(z, y))
 
         def vjp(dy: tf.Tensor, gradients: WeightGradients) -> Sequence[Optional[tf.Tensor]]:
-            done = self._add_offset_gradients(dy, leaves, gradients)
+            done = self._add_offset_gradients(dy, gradients)
             if norm is not None and gamma is not None:
                 done.append(_add(gradients, gamma, _slice_of_gamma_gradient(norm, gamma, z, dy)))
             if kernel is not None:
@@ -112,7 +131,6 @@ class Linear:
         self,
         x: tf.Tensor,
         needs_input_grad: bool,
-        leaves: Leaves,
         norm: FixedBatchNormalization,
         gamma: Leaf,
     ) -> OutputAndVjp:
@@ -131,9 +149,7 @@ class Linear:
                 is_training=False,
             )
             done = [_add(gradients, gamma, d_gamma)]
-            beta, bias, kernel = (
-                leaves.find(v) for v in (norm.beta, self.bias, self.product.kernel)
-            )
+            beta, bias, kernel = self._beta_leaf, self._bias_leaf, self._kernel_leaf
             if beta is not None:
                 done.append(_add(gradients, beta, beta.take(d_beta)))
             if bias is not None:
@@ -185,13 +201,10 @@ class Linear:
             return self.product.forward(x, self.product.kernel) * scale + shift
         return tf.nn.bias_add(self.product.forward(x, self._scaled_kernel(x)), shift)
 
-    def _add_offset_gradients(
-        self, dy: tf.Tensor, leaves: Leaves, gradients: WeightGradients
-    ) -> list[tf.Tensor]:
+    def _add_offset_gradients(self, dy: tf.Tensor, gradients: WeightGradients) -> list[tf.Tensor]:
         """Those of beta and the bias, where they are trained."""
         done = []
-        beta = None if self.norm is None else leaves.find(self.norm.beta)
-        bias = leaves.find(self.bias)
+        beta, bias = self._beta_leaf, self._bias_leaf
         if beta is not None:
             done.append(_add(gradients, beta, _channel_sums(beta.take(dy))))
         if bias is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from models.graph.fusion import Chain, linear_chains, recomputed_branches
 from models.kinds import LayerKind, kind_of
 from train.gradients.lean.linear import Linear
 from train.gradients.lean.products import conv_product, dense_product
+from train.gradients.leaves import Leaves
 
 Layers = tuple[tf.keras.layers.Layer, ...]
 
@@ -50,8 +51,8 @@ class RecomputedBranch(Unit):
     units: tuple[Unit, ...]
 
 
-def units_of(model: tf.keras.Model) -> tuple[Unit, ...]:
-    """The units of a flat functional model, in execution order."""
+def units_of(model: tf.keras.Model, leaves: Leaves) -> tuple[Unit, ...]:
+    """The units of a flat functional model of which ``leaves`` are trained, in execution order."""
     chains = {id(chain.layers[0]): chain for chain in linear_chains(model)}
     inside = {id(layer) for chain in chains.values() for layer in chain.layers[1:]}
     units: list[Unit] = []
@@ -59,19 +60,44 @@ def units_of(model: tf.keras.Model) -> tuple[Unit, ...]:
         if kind_of(layer) is LayerKind.INPUT or id(layer) in inside:
             continue
         if id(layer) in chains:
-            units.append(_linear_unit(chains[id(layer)]))
+            units.append(_linear_unit(chains[id(layer)], leaves))
         else:
             units.append(Unit((layer,), *_ends((layer,))))
     return _with_branches(units, recomputed_branches(model))
 
 
-def _linear_unit(chain: Chain) -> LinearUnit:
+def tensors_needing_grad(units: Sequence[Unit], leaves: Leaves) -> set[int]:
+    """The ``id(symbolic tensor)`` of what trained layers, and those behind them, make."""
+    needed: set[int] = set()
+    for unit in _flattened(units):
+        trained = any(leaves.of(layer) for layer in unit.layers)
+        if trained or any(id(tensor) in needed for tensor in unit.inputs):
+            needed.add(id(unit.output))
+    return needed
+
+
+def tensors_saved_whole(units: Sequence[Unit]) -> set[int]:
+    """The ``id(symbolic tensor)`` of what is saved because a trained kernel reads it."""
+    linear = (unit for unit in _flattened(units) if isinstance(unit, LinearUnit))
+    return {id(unit.inputs[0]) for unit in linear if unit.linear.saves_input}
+
+
+def _flattened(units: Sequence[Unit]) -> Iterator[Unit]:
+    """Those inside branches, and the branch behind them."""
+    for unit in units:
+        if isinstance(unit, RecomputedBranch):
+            yield from _flattened(unit.units)
+        yield unit
+
+
+def _linear_unit(chain: Chain, leaves: Leaves) -> LinearUnit:
     layer = chain.linear
     if kind_of(layer) is LayerKind.DENSE:
         product = dense_product(layer.kernel)
     else:
         product = conv_product(layer, chain.padding)
-    linear = Linear(product, layer.bias, chain.norm, chain.rectified, chain.cap, chain.pooling)
+    behind = chain.norm, chain.rectified, chain.cap, chain.pooling
+    linear = Linear(product, layer.bias, *behind, leaves=leaves)
     return LinearUnit(chain.layers, *_ends(chain.layers), linear)
 
 
