@@ -487,7 +487,7 @@ def test_page_opens_in_a_browser(page, tmp_path):
 
 
 def test_listing_does_not_wait_for_tensorflow():
-    code = "import sys; from reproduce.items import all_items; all_items(); "
+    code = "import sys; from reproduce.registry import all_items; all_items(); "
     code += "sys.exit('tensorflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=False)
     assert done.returncode == 0
