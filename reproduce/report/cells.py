@@ -17,7 +17,7 @@ from reproduce.report.tables import Cell
 from reproduce.store.runs import RunSpec, Store
 from train.config.paper_constants import NUM_EPOCHS
 
-# ElasticTrainer's rho is a share of time, not of layers: it gets its own default (method.md 5).
+# ElasticTrainer's rho is a share of time, not of layers: it gets its authors' default.
 METHOD_FLAGS = {"elastic_training": {"rho": 0.533}}
 MEMORY_FIGURES = {
     "paper": "paper's accounting",

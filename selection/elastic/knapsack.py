@@ -11,7 +11,9 @@ from typing import Union
 
 import numpy as np
 
-TICKS = 10_000  # a budget's resolution: rounding loses at most this part of it per chosen tensor
+TICKS = (
+    10_000  # a time budget's resolution: rounding loses at most this part of it per chosen tensor
+)
 
 Numbers = Union[Sequence[float], np.ndarray]
 Integers = Union[Sequence[int], np.ndarray]
@@ -32,12 +34,14 @@ def choose_tensors(
     importance: Numbers,
     t_dw: Numbers,
     t_dy: Numbers,
-    budget: float,
+    time_budget: float,
     ticks: int = TICKS,
 ) -> tuple[int, ...]:
-    """The tensors with the largest summed importance whose :func:`backward_time` fits ``budget``.
+    """The tensors with the largest summed importance whose :func:`backward_time` fits.
 
-    The budget is cut into ``ticks``. Costs are rounded up to whole ticks, each weight gradient
+    That is, it is at most ``time_budget``.
+
+    The time budget is cut into ``ticks``. Costs are rounded up to whole ticks, each weight gradient
     and the whole way down to a tensor, so that none is free and a choice never exceeds the
     budget; it can miss one that would fill it to less than a tick per chosen tensor. Where every
     tensor with a positive importance fits, these are chosen and nothing is rounded.
@@ -47,11 +51,11 @@ def choose_tensors(
     """
     wanted = [index for index, value in enumerate(importance) if value > 0]
     # The slack is for sums of one and the same numbers in another order.
-    if backward_time(wanted, t_dw, t_dy) <= budget * (1 + 1e-9):
+    if backward_time(wanted, t_dw, t_dy) <= time_budget * (1 + 1e-9):
         return tuple(wanted)
-    if budget <= 0:
+    if time_budget <= 0:
         return ()
-    tick = budget / ticks
+    tick = time_budget / ticks
     weights = np.maximum(_ticks(t_dw, tick, ticks), 1)
     ways = _ticks(np.concatenate([[0.0], np.cumsum(t_dy)[:-1]]), tick, ticks)
     return solve(importance, weights, ways, ticks)

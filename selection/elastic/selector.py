@@ -88,8 +88,8 @@ class ElasticSelector:
         _check_rho(profile, rho, self.network.backbone.title)
         importance = self.importance(request)
         ordered = [importance[tensor.layer][tensor.position] for tensor in profile.tensors]
-        budget = profile.time_budget(rho)
-        chosen = set(choose_tensors(ordered, profile.t_dw, profile.t_dy, budget))
+        time_budget = profile.time_budget(rho)
+        chosen = set(choose_tensors(ordered, profile.t_dw, profile.t_dy, time_budget))
         if request.always_head:
             head = self.network.head.index
             chosen |= {i for i, tensor in enumerate(profile.tensors) if tensor.layer == head}
@@ -100,7 +100,7 @@ class ElasticSelector:
             rho=rho,
             scores=[float(max(values)) for values in importance],
             samples=request.batch_size,
-            figures=_figures(profile, budget, sorted(chosen)),
+            figures=_figures(profile, time_budget, sorted(chosen)),
         )
         return selection.timed(time.perf_counter() - started)
 
@@ -178,12 +178,12 @@ def _positions(profile: Profile, chosen: Iterable[int], layers: int) -> list[lis
     return positions
 
 
-def _figures(profile: Profile, budget: float, chosen: Sequence[int]) -> dict[str, float]:
+def _figures(profile: Profile, time_budget: float, chosen: Sequence[int]) -> dict[str, float]:
     step = profile.forward + profile.backward
     took = backward_time(chosen, profile.t_dw, profile.t_dy)
     return {
         "predicted_time_ratio": (profile.forward + took) / step,
-        "backward_budget": budget / profile.backward,
+        "backward_budget": time_budget / profile.backward,
         "forward_share": profile.forward / step,
         "smallest_rho": profile.smallest_rho,
     }
