@@ -11,9 +11,8 @@ from typing import Union
 
 import numpy as np
 
-TICKS = (
-    10_000  # a time budget's resolution: rounding loses at most this part of it per chosen tensor
-)
+# A time budget's resolution: rounding loses at most this part of it per chosen tensor.
+TICKS = 10_000
 
 Numbers = Union[Sequence[float], np.ndarray]
 Integers = Union[Sequence[int], np.ndarray]
