@@ -301,6 +301,7 @@ print(json.dumps([meter.allocator_peak, estimate]))
         ("resnet50", None, "stock"),
     ],
 )
+@pytest.mark.slow
 def test_estimate_is_what_the_allocator_measures(name, chosen, frozen):
     done = subprocess.run(
         [sys.executable, "-c", _COMPARE],

@@ -17,6 +17,8 @@ from reproduce.sweep.progress import Progress
 from reproduce.sweep.queue import RunQueue
 from tests.reproduce.helpers import processes, spec, stand_in, starts, sweep_process, wait_until
 
+pytestmark = pytest.mark.slow
+
 try:
     import ray
     from ray.cluster_utils import Cluster

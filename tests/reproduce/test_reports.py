@@ -44,6 +44,8 @@ from reproduce.store.runs import Store
 from reproduce.store.selection_files import selection_file
 from tests.helpers import tiny_network
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 META = {"command": "python -m reproduce x", "commit": "c", "machine": "m", "made": "now"}
 DIGITS = Options(

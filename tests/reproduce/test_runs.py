@@ -352,6 +352,7 @@ def test_list_and_plan_start_nothing(item, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_one_command_from_the_runs_to_the_report(item, tmp_path, capsys):
     where = ["--runs_dir", str(tmp_path / "runs"), "--reports_dir", str(tmp_path / "reports")]
     flags = ["--methods", "last_k_training", "--epochs", "1", "--", "--max_steps", "2"]

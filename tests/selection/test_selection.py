@@ -27,6 +27,7 @@ def _activation(network, layer: Layer, images: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("name", "size"), [("digitnet", 32), ("resnet50", 64)])
+@pytest.mark.slow
 def test_distances_are_those_of_keras_own_activations(name, size):
     network = build_network(BACKBONES[name], 5, size, "none")
     images = random_pixels(12, size)
@@ -82,6 +83,7 @@ def test_non_finite_activations_name_the_layer():
         layer_distances(network, random_pixels(8), 8)
 
 
+@pytest.mark.slow
 def test_paper_batch_norm_is_pooled_by_mini_batches():
     """With batch statistics, an activation depends on its mini-batch: these must stay apart."""
     network = build_network(BACKBONES["resnet50"], 3, 32, "none", bn_mode="paper")

@@ -173,6 +173,7 @@ def test_weighted_grams_are_those_of_scaled_channels(shape):
 
 
 @pytest.mark.alone
+@pytest.mark.slow
 def test_pairs_take_inferences_memory_and_fast_keeps_no_activation():
     network = branched_network(96, 48)
     images = random_pixels(40, 96)

@@ -19,6 +19,8 @@ from train.run.estimates import training_memory
 from train.schedule.prune import group_lasso, pruning_note
 from train.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 LAYERS = {"vgg16": 14, "resnet50": 107, "mobilenetv2": 105, "vit": 65, "digitnet": 19}
 # The other Betti types differ only in what b1 is divided by (tests/train/test_baselines.py).
 TYPES = [n for n in TRAIN_TYPES if n not in ("no_norm_betti_train", "weight_norm_betti_train")]

@@ -25,6 +25,8 @@ from selection.registry import TRAIN_TYPES, train_type_named
 from selection.strategies.fisher import fisher_scores
 from tests.helpers import assert_refused, random_pixels, selection_request, tiny_network
 
+pytestmark = pytest.mark.slow
+
 
 def _two_layers() -> Network:
     inputs = tf.keras.Input((3,))

@@ -22,6 +22,8 @@ from train.run.budget import MARGIN
 from train.run.dry_run import RHOS, StepTimes
 from train.run.estimates import training_memory
 
+pytestmark = pytest.mark.slow
+
 BATCH = 8
 DIGITS = ["--model_name", "digitnet", "--dataset_name", "digits"]
 RANKED = [name for name, entry in TRAIN_TYPES.items() if entry.order]

@@ -83,6 +83,7 @@ def test_every_setting_survives_its_file(tmp_path):
     assert parse_args(["--config", path]) == config
 
 
+@pytest.mark.slow
 def test_the_config_of_a_run_gives_the_same_run(tmp_path):
     flags = ["--model_name", "digitnet", "--dataset_name", "digits", "--rho", "0.3", "--seed", "5"]
     flags += ["--num_epochs", "2", "--max_steps", "60", "--output_dir", str(tmp_path)]

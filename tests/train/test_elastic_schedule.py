@@ -26,6 +26,8 @@ from train.schedule.elastic import ElasticSchedule
 from train.schedule.registry import schedule_for
 from train.step_time import measure_step_times
 
+pytestmark = pytest.mark.slow
+
 NAME = "elastic_training"
 SCHEDULE = LearningRateSchedule(1e-3, 5e-4, 100)
 SLACK = 150_000  # bytes; the allocator rounds up to the pieces it has: half of DigitNet's weights

@@ -217,6 +217,7 @@ def test_loss_curves_are_those_of_stock_training():
 
 
 @pytest.mark.alone
+@pytest.mark.slow
 def test_the_allocator_sees_the_difference():
     """MobileNetV2, its first convolution and its head trained: peaks over warm steps, in MB."""
     backbone = BACKBONES["mobilenetv2"]

@@ -41,6 +41,8 @@ from train.schedule.base import Job
 from train.schedule.prune import PruneSchedule, group_lasso, l1_norm, lasso_strength, pruning_note
 from train.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 
 def _numpy_lasso(kernels) -> float:
     total = 0.0

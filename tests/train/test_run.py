@@ -94,6 +94,7 @@ def test_a_selection_can_be_reloaded(finished, tmp_path):
     assert _json(again, "result.json")["steps"] == 5
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_run(finished, tmp_path):
     again = _run(tmp_path, "--num_epochs", "10", "--max_steps", "150")
     for old, new in zip(_metrics(finished)[:2], _metrics(again)):
@@ -109,6 +110,7 @@ def test_the_same_seed_gives_the_same_run(finished, tmp_path):
     ("train_type", "layers"),
     [("full_training", 19), ("traditional_tl_training", 1), ("last_k_training", 5)],
 )
+@pytest.mark.slow
 def test_other_train_types(train_type, layers, tmp_path):
     folder = _run(tmp_path, "--train_type", train_type, "--max_steps", "3")
     result = _json(folder, "result.json")
@@ -147,6 +149,7 @@ def test_a_frozen_head_is_warned_about(finished, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])
+@pytest.mark.slow
 def test_the_retrained_weights_can_be_kept_and_used(keep, tmp_path):
     folder = _run(tmp_path, "--num_epochs", "2", "--save_weights", keep)
     result = _json(folder, "result.json")
@@ -202,6 +205,7 @@ def test_an_unusable_output_folder_is_refused(tmp_path, capsys):
         assert "is not a folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_second_run_never_overwrites_the_first(tmp_path, capsys):
     flags = [*DIGITS, "--output_dir", str(tmp_path), "--max_steps", "0", "--select_only"]
     assert main(flags) == 0 and main(flags) == 0
@@ -222,6 +226,7 @@ def test_a_diverging_loss_ends_the_run_and_keeps_what_was_measured(tmp_path, cap
     assert (folder / "selection.json").exists()
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_interrupts(tmp_path):
     """As in `python main.py ... | head -n 1`."""
     command = [sys.executable, "main.py", *DIGITS, "--num_epochs", "1", "--max_steps", "2"]
@@ -238,6 +243,7 @@ def test_a_reader_that_goes_away_interrupts(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
 def test_interruption_leaves_what_was_measured(number, tmp_path):
     command = [sys.executable, "main.py", *DIGITS, "--num_epochs", "10000"]
     command += ["--output_dir", str(tmp_path), "--run_name", "run"]
@@ -311,6 +317,7 @@ print(accuracy, ours, told_apart(features), gap)
 """
 
 
+@pytest.mark.slow
 def test_pretraining_makes_the_committed_weights():
     """In a process of its own: the script asks TensorFlow for deterministic operations."""
     # Deterministic for a number of threads, which decides the order of sums: two made the file.

@@ -32,6 +32,8 @@ from train.run.recorder import Recorder
 from train.run.story import carry_out
 from train.trainer import Trainer
 
+pytestmark = pytest.mark.slow
+
 
 def _batches(count: int = 3, size: int = 4, pixels: int = 32):
     generator = np.random.default_rng(7)
