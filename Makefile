@@ -128,7 +128,7 @@ $(VENV)/pyvenv.cfg: $(STALE)
 	touch $(VENV)/installing && $(VENV_PYTHON) -Im ensurepip --upgrade --default-pip >/dev/null
 
 $(VENV)/installed: requirements.txt $(CONSTRAINTS) $(VENV)/pyvenv.cfg
-	@echo "Installing TensorFlow and the rest into $(VENV): up to 750 MB to download, 2.2 GB on disk," \
+	@echo "Installing TensorFlow and the rest into $(VENV): up to 750 MB to download, 2.8 GB on disk," \
 	  "a minute on a fast line ..."
 	@touch $(VENV)/installing
 	@$(PIP_INSTALL) -r requirements.txt
