@@ -75,11 +75,14 @@ help:
 run: $(VENV)/installed
 	$(VENV_PYTHON) main.py $(or $(ARGS),$(DEMO))
 
+# Most tests keep one core busy; those of a file share networks.
+IN_PARALLEL := -n 2 --dist loadfile
+
 test: $(VENV)/installed-dev
-	$(VENV_PYTHON) -m pytest $(ARGS)
+	$(VENV_PYTHON) -m pytest $(IN_PARALLEL) $(ARGS)
 
 test-fast: $(VENV)/installed-dev
-	$(VENV_PYTHON) -m pytest -m "not slow" $(ARGS)
+	$(VENV_PYTHON) -m pytest $(IN_PARALLEL) -m "not slow" $(ARGS)
 
 lint: $(VENV)/installed-dev
 	$(VENV_PYTHON) -m ruff check .
