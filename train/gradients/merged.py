@@ -8,12 +8,16 @@ the right gradients whatever the layer does; they are computed for the whole var
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Optional
 
 import tensorflow as tf
 
 from models.backbones.vit_layers import ClassToken, PositionEmbedding, SelfAttention
-from models.batch_norm import FixedBatchNormalization
+from models.batch_norm import (
+    FixedBatchNormalization,
+    has_batch_statistics,
+    has_fixed_statistics,
+)
 from models.forward import Override
 from models.kinds import LayerKind, kind_of
 from train.gradients.leaves import Leaves
@@ -36,9 +40,10 @@ def _override(layer: tf.keras.layers.Layer, leaves: Leaves) -> Override:
         return variable.value() if leaf is None else leaf.merged()
 
     make = _OVERRIDES.get(kind_of(layer))
-    if make is None:
+    override = None if make is None else make(layer, read)
+    if override is None:
         raise ValueError(f"layer {layer.name} ({type(layer).__name__}) cannot be trained in slices")
-    return make(layer, read)
+    return override
 
 
 def _with_bias(layer: tf.keras.layers.Layer, y: tf.Tensor, read: Read) -> tf.Tensor:
@@ -75,7 +80,10 @@ def _attention(layer: SelfAttention, read: Read) -> Override:
     return lambda x: layer.attend(x, project)
 
 
-def _batch_norm(layer: FixedBatchNormalization, read: Read) -> Override:
+def _batch_norm(layer: FixedBatchNormalization, read: Read) -> Optional[Override]:
+    if not (has_fixed_statistics(layer) or has_batch_statistics(layer)):
+        return None  # Keras' own, which does as its training flag says
+
     def override(x: tf.Tensor) -> tf.Tensor:
         mean, variance = layer.moving_mean, layer.moving_variance
         if layer.batch_statistics:
@@ -103,7 +111,7 @@ def _positions(layer: PositionEmbedding, read: Read) -> Override:
     return lambda x: x + read(layer.positions)
 
 
-_OVERRIDES: dict[LayerKind, Callable[[Any, Read], Override]] = {
+_OVERRIDES: dict[LayerKind, Callable[[Any, Read], Optional[Override]]] = {
     LayerKind.DEPTHWISE_CONV: _depthwise,
     LayerKind.CONV: _conv,
     LayerKind.DENSE: _dense,
