@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from benchmarks.harness import Effort
+from common.command_line import OneLineParser
 from common.environment import load_tensorflow
 from common.errors import UserError
 from common.machine import PROJECT
@@ -36,8 +37,8 @@ RESULTS = PROJECT / "benchmarks" / "results.md"
 
 def main() -> int:
     """Measure, print, write; the exit status."""
-    options = _options()
     try:
+        options = _options()
         load_tensorflow()
     except UserError as error:
         print(f"benchmarks: error: {error}", file=sys.stderr)
@@ -67,7 +68,7 @@ def main() -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = OneLineParser(prog="python -m benchmarks", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--only", nargs="+", choices=list(SECTIONS), metavar="SECTION")
     parser.add_argument("--quick", action="store_true", help="small and rough, to see that it runs")

@@ -136,7 +136,7 @@ def _print_list(arguments: argparse.Namespace) -> None:
         print(f"{item.name}: {item.title}\n    needs {item.needs}; {_runs(specs)}{more}")
         if specs:
             done = sum(store.state(spec) == "done" for spec in specs)
-            print(f"    {durations.total_text(specs)} on two CPU cores; {done} done here")
+            print(f"    {durations.total_text(specs)}; {done} done here")
 
 
 def _write_report(item: Item, options: Options, store: Store, reports_dir: str) -> None:

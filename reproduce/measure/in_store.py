@@ -28,8 +28,9 @@ def measured(
         ChildError: the process failed; nothing is kept.
     """
     known = arguments if identity is None else identity
-    key = hash_of({"results_version": RESULTS_VERSION, "target": target, **known})
-    path = store.root / "measured" / f"{target.split(':')[1]}-{key}.json"
+    function = target.split(":")[1]  # wherever it lies
+    key = hash_of({"results_version": RESULTS_VERSION, "target": function, **known})
+    path = store.root / "measured" / f"{function}-{key}.json"
     if path.exists():
         return read_json(path)
     load_tensorflow()

@@ -1,6 +1,6 @@
 """The process of a run: a script that does not outlive the sweep that started it.
 
-    python -m reproduce.child SCRIPT FLAG ...        (with a pipe as standard input)
+    python -m reproduce.sweep.child SCRIPT FLAG ...        (with a pipe as standard input)
 
 When the other end of the pipe closes, because the sweep was killed, the run is ended as by SIGTERM,
 and by force if it has not gone after ``GRACE_SECONDS``.
