@@ -297,7 +297,7 @@ import numpy as np
 from models.backbones.digitnet import WEIGHTS
 from models.registry import BACKBONES
 from models.weights import load_h5
-from train.data.datasets import load_digit_subset
+from train.data.digits import load_digit_subset
 from train.pretrain_digitnet import CLASSES, pretrained_features
 
 digits = load_digit_subset(CLASSES, BACKBONES["digitnet"].input_size)
