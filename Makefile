@@ -95,7 +95,7 @@ bench: $(VENV)/installed
 extras: $(VENV)/installed-extras
 
 clean:
-	@rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache
+	@rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # All of PATH is searched: a shim that fails may stand before an interpreter that works. The old

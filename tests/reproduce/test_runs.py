@@ -342,9 +342,7 @@ def item(monkeypatch) -> Item:
 def test_list_and_plan_start_nothing(item, tmp_path, capsys):
     where = ["--runs_dir", str(tmp_path / "runs"), "--reports_dir", str(tmp_path / "reports")]
     assert command.main(["list", *where]) == 0
-    assert (
-        "needs nothing; 2 runs\n    about 2 min; 0 done" in capsys.readouterr().out
-    )
+    assert "needs nothing; 2 runs\n    about 2 min; 0 done" in capsys.readouterr().out
     assert command.main(["trial", "--plan", *where, "--epochs", "2", "--", "--rho=0.2"]) == 0
     output = capsys.readouterr().out
     assert "missing  under a minute  digitnet digits last_k_training num_epochs=2 rho=0.2" in output
