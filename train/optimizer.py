@@ -71,7 +71,7 @@ def keras_sgdw(
     schedule: LearningRateSchedule, variables: Sequence[tf.Variable], first_step: int = 0
 ) -> Any:
     """The same optimizer by Keras alone; see :func:`sgdw`."""
-    optimizer = tf.keras.optimizers.SGD(
+    optimizer = _KerasSgdw(
         schedule.cosine(schedule.learning_rate),
         momentum=MOMENTUM,
         weight_decay=schedule.weight_decay,
@@ -80,6 +80,31 @@ def keras_sgdw(
     optimizer.build(variables)
     optimizer.iterations.assign(first_step)
     return optimizer
+
+
+class _KerasSgdw(tf.keras.optimizers.SGD):
+    """Keras' own steps, in the memory of those of tensorflow-addons.
+
+    Keras computes the decays of all variables at once, each as large as its variable, before most
+    gradients are there. Here a decay waits for its gradient, and the rest is one operation.
+    """
+
+    def _apply_weight_decay(self, variables: Sequence[tf.Variable]) -> None:
+        """Nothing yet: each variable's is in its update."""
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
+        """The decay, then the step with momentum."""
+        rate = tf.cast(self.learning_rate, variable.dtype)
+        with tf.control_dependencies([gradient]):
+            variable.assign_sub(variable * self.weight_decay * rate)
+        (momentum,) = momentum_slots(self, [variable])
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=variable.handle,
+            accum=momentum.handle,
+            lr=rate,
+            grad=gradient,
+            momentum=self.momentum,
+        )
 
 
 def apply_gradients(
