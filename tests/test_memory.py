@@ -299,6 +299,8 @@ print(json.dumps([meter.allocator_peak, estimate]))
         ("mobilenetv2", [100, 104], "lean"),
         ("resnet50", [1, 40, 106], "lean"),
         ("resnet50", None, "stock"),
+        # Large kernels, whose decays must not all be there at once.
+        ("resnet50", [86, 88, 89, 94, 95, 96, 97, 102, 103, 106], "lean"),
     ],
 )
 @pytest.mark.slow
