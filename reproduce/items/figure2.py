@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,6 +29,7 @@ from reproduce.report.tables import Cell, Table
 from reproduce.store.runs import RunSpec, Store
 from reproduce.store.selection_files import selection_file
 
+_CLUSTERS = "reproduce.measure.embedding_clusters:cluster_counts"
 ADABET, FULL = "act_norm_betti_train", "full_training"
 _TITLES = ("b1", "DBSCAN clusters", "accuracy of training the layer, percent")
 
@@ -127,18 +127,11 @@ def build(store: Store, options: Options) -> Report:
 
 
 def _clusters(store: Store, options: Options, layers: int) -> list[Cell]:
-    if importlib.util.find_spec("umap") is None:
-        return [Cell(missing="umap-learn is not installed (requirements-umap.txt)")] * layers
     counts = []
     for seed, spec in enumerate(_draws(options)):
+        known = {"configuration": spec.configuration}
         try:
-            found = measured(
-                store,
-                "reproduce.measure.embedding_clusters:cluster_counts",
-                identity={"configuration": spec.configuration},
-                argv=spec.argv(),
-                draw=seed,
-            )
+            found = measured(store, _CLUSTERS, identity=known, argv=spec.argv(), draw=seed)
         except ChildError as error:
             return [Cell(missing=published(str(error).strip().splitlines()[-1]))] * layers
         counts.append(found["answer"])

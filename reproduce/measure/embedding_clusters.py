@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,6 +23,8 @@ def cluster_counts(argv: Sequence[str], draw: int) -> list[int]:
     Raises:
         ModuleNotFoundError: ``umap-learn`` is not installed.
     """
+    if importlib.util.find_spec("umap") is None:  # said before the network is built
+        raise ModuleNotFoundError("umap-learn is not installed (requirements-umap.txt)")
     from models.network import build_network
     from models.registry import BACKBONES
     from selection.betti.pooling import layer_distances

@@ -99,6 +99,14 @@ def test_cpu_percent_tells_work_from_waiting():
     assert 0 <= idle.cpu_percent < busy.cpu_percent <= 100.5
 
 
+def test_cpu_percent_is_of_all_processors(monkeypatch):
+    """Two of eight, all the time."""
+    monkeypatch.setattr("psutil.cpu_count", lambda: 8)
+    meter = PhaseMeter()
+    meter.seconds, meter.cpu_seconds = 10.0, 20.0
+    assert meter.cpu_percent == 25.0
+
+
 def test_seconds_add_up_over_entries():
     meter = PhaseMeter()
     for _ in range(3):

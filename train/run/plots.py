@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,52 +11,67 @@ from matplotlib.patches import Patch
 
 from selection.selection import LayerChoice, Selection
 
-_SELECTED = "#1b7837"
-_FROZEN = "#c2c2c2"
+TRAINED = "#1b7837"
+FROZEN = "#c2c2c2"
 
 
-def plot_selection(selection: Selection, title: str, path: Path) -> None:
-    """Draw b1, score and |a| per layer as bars, and the ranks by score and by size; PNG, 150 dpi.
+def selection_figure(selection: Selection, title: str) -> Figure:
+    """b1, score and |a| per layer as bars, and the ranks by score and by size.
 
     Layers are in execution order, with the number of trained channels where not all are trained.
     Train types without scores show the activation sizes alone.
     """
     rows = selection.layers
-    panels: list[tuple[str, list, bool]] = [
-        ("elements |a|", [row.activation_size for row in rows], True)
-    ]
-    if selection.has_scores:
-        # The head's score is often a hundred times the others': a linear axis would show only it.
-        panels.insert(0, ("score", [row.score for row in rows], True))
-    if any(row.b1 is not None for row in rows):
-        panels.insert(0, ("b1", [row.b1 for row in rows], False))
+    colours = [TRAINED if row.selected else FROZEN for row in rows]
+    panels = _panels(selection)
     count = len(panels) + selection.has_scores
     figure = Figure(figsize=(max(8.0, 0.17 * len(rows) + 1.5), 1.9 * count + 2.0))
     FigureCanvasAgg(figure)
     axes = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
-    positions = range(len(rows))
-    colours = [_SELECTED if row.selected else _FROZEN for row in rows]
     if selection.has_scores:
         _plot_ranks(axes[-1], rows, colours)
-    for axis, (label, heights, logarithmic) in zip(axes, panels):
-        axis.bar(positions, heights, color=colours, width=0.8)
+    for axis, (label, heights, scale) in zip(axes, panels):
+        axis.bar(range(len(rows)), heights, color=colours, width=0.8)
         axis.set_ylabel(label)
         axis.margins(x=0.005)
         axis.spines[["top", "right"]].set_visible(False)
-        if logarithmic:
-            axis.set_yscale("log")
-    axes[-1].set_xticks(list(positions), [_name(row) for row in rows])
-    axes[-1].tick_params(axis="x", labelrotation=90, labelsize=6.5)
-    for tick, row in zip(axes[-1].get_xticklabels(), rows):
-        if row.selected:
-            tick.set_color(_SELECTED)
-            tick.set_fontweight("bold")
-    axes[-1].set_xlabel("layer, in execution order")
+        axis.set_yscale(scale)
+    _name_layers(axes[-1], rows)
     axes[0].set_title(title, fontsize=10, loc="left")
-    axes[0].legend(
+    _explain(axes[0], selection)
+    figure.tight_layout()
+    return figure
+
+
+def _panels(selection: Selection) -> list[tuple[str, list, str]]:
+    """Label, heights and scale of each panel of bars."""
+    rows = selection.layers
+    panels = []
+    if any(row.b1 is not None for row in rows):
+        panels.append(("b1", [row.b1 for row in rows], "linear"))
+    if selection.has_scores:
+        # The head's score is often a hundred times the others': a linear axis would show only it.
+        panels.append(("score", [row.score for row in rows], "log"))
+    return [*panels, ("elements |a|", [row.activation_size for row in rows], "log")]
+
+
+def _name_layers(axis: Axes, rows: Sequence[LayerChoice]) -> None:
+    axis.set_xticks(range(len(rows)), [_name(row) for row in rows])
+    axis.tick_params(axis="x", labelrotation=90, labelsize=6.5)
+    for tick, row in zip(axis.get_xticklabels(), rows):
+        if row.selected:
+            tick.set_color(TRAINED)
+            tick.set_fontweight("bold")
+    axis.set_xlabel("layer, in execution order")
+
+
+def _explain(axis: Axes, selection: Selection) -> None:
+    """The legend of the colours."""
+    frozen = selection.num_layers - selection.num_selected
+    axis.legend(
         handles=[
-            Patch(color=_SELECTED, label=f"trained ({selection.num_selected})"),
-            Patch(color=_FROZEN, label=f"frozen ({len(rows) - selection.num_selected})"),
+            Patch(color=TRAINED, label=f"trained ({selection.num_selected})"),
+            Patch(color=FROZEN, label=f"frozen ({frozen})"),
         ],
         loc="lower right",
         bbox_to_anchor=(1.0, 1.0),
@@ -65,8 +79,6 @@ def plot_selection(selection: Selection, title: str, path: Path) -> None:
         frameon=False,
         fontsize=8,
     )
-    figure.tight_layout()
-    figure.savefig(path, dpi=150, format="png")
 
 
 def _plot_ranks(axis: Axes, rows: Sequence[LayerChoice], colours: Sequence[str]) -> None:

@@ -146,11 +146,12 @@ class Recorder:
 
     def _draw_selection(self, selection: Selection) -> None:
         # Only at the end: importing matplotlib and drawing take longer than many first steps.
-        from train.run.plots import plot_selection
+        from train.run.plots import selection_figure
 
         title = (
             f"{self.network.backbone.title} on {self._setting.data.name}: {selection.train_type}"
         )
+        figure = selection_figure(selection, title)
         self.directory.write_file(
-            "selection.png", lambda path: plot_selection(selection, title, path)
+            "selection.png", lambda path: figure.savefig(path, dpi=150, format="png")
         )
