@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from matplotlib.colors import same_color
+from matplotlib.patches import Rectangle
 
 from models.memory.phase_meter import PhaseMeter
 from selection.selection import LayerChoice, Selection
@@ -108,7 +109,10 @@ def test_selection_png_shows_scores_and_who_is_trained():
     figure = selection_figure(SELECTION, "a title")
     panels = {axis.get_ylabel(): axis for axis in figure.axes}
     assert list(panels) == ["b1", "score", "elements |a|", "rank"]
-    heights = {label: [bar.get_height() for bar in axis.patches] for label, axis in panels.items()}
+    heights = {
+        label: [bar.get_height() for bar in axis.patches if isinstance(bar, Rectangle)]
+        for label, axis in panels.items()
+    }
     assert heights["b1"] == [0, 1, 2, 3]
     assert heights["score"] == [0.5, 0.25, 0.125, 0.0625]
     assert heights["elements |a|"] == [10, 20, 30, 40]

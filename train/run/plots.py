@@ -46,7 +46,7 @@ def selection_figure(selection: Selection, title: str) -> Figure:
 def _panels(selection: Selection) -> list[tuple[str, list, str]]:
     """Label, heights and scale of each panel of bars."""
     rows = selection.layers
-    panels = []
+    panels: list[tuple[str, list, str]] = []
     if any(row.b1 is not None for row in rows):
         panels.append(("b1", [row.b1 for row in rows], "linear"))
     if selection.has_scores:
