@@ -36,6 +36,18 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def read_lines(path: Path) -> list[Any]:
+    """The parsed lines (JSON) of ``path``; none where there is no such file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: a line is no JSON.
+    """
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 def write_json(path: Path, content: Any, indent: int = 2) -> None:
     """Write ``content`` as the whole of ``path``; infinities and NaN are a ValueError."""
     write_text(path, json.dumps(content, indent=indent, allow_nan=False) + "\n")

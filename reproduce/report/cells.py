@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Optional
 
-from common.files import read_json
+from common.files import read_json, read_lines
 from common.overlap import jaccard, mean_jaccard
 from common.wording import count
 from reproduce.item import Options
@@ -98,7 +98,8 @@ def sources(
 ) -> tuple[dict, ...]:
     """What a report says about its runs that are done or failed.
 
-    Without paths, so that reports can be published.
+    Without paths, so that reports can be published. ``record`` is what came out of the run:
+    ``result.json``, and the lines of ``metrics.jsonl`` and ``selections.jsonl``.
 
     Args:
         folders: of other runs in the store that are done.
@@ -123,6 +124,11 @@ def _source(folder: Path) -> dict[str, Any]:
         "settings": _settings(about["flags"]),
         "epochs": result["epochs"],
         "environment": {name: config["environment"][name] for name in kept},
+        "record": {
+            "result": result,
+            "metrics": read_lines(folder / "metrics.jsonl"),
+            "selections": read_lines(folder / "selections.jsonl"),
+        },
     }
 
 

@@ -1,13 +1,16 @@
 """The files of a report.
 
 :func:`write_report` leaves ``<reports>/<name>/`` with ``table.md``, ``table.csv``, ``figure.png``,
-``figure.pdf``, ``meta.json`` (commit, command, machine, runs) and ``report.json``, from which
-``html.py`` makes the page of all reports. Every file is written whole or not at all.
+``figure.pdf``, ``meta.json`` (commit, command, machine, runs), ``records.jsonl`` (a line per run:
+what came out of it, so that every number can be checked without the runs) and ``report.json``, from
+which ``html.py`` makes the page of all reports. Every file is written whole or not at all.
 """
 
 from __future__ import annotations
 
 import functools
+import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -36,7 +39,12 @@ def write_report(report: Report, reports_dir: str, meta: dict) -> Path:
     else:
         for stale in folder.glob("figure.*"):
             stale.unlink()
-    meta = {**meta, "command": without_paths(meta["command"]), "runs": list(report.sources)}
+    runs, records = _apart(report.sources)
+    meta = {**meta, "command": without_paths(meta["command"]), "runs": runs}
+    if records:
+        write_text(folder / "records.jsonl", "".join(json.dumps(one) + "\n" for one in records))
+    else:
+        (folder / "records.jsonl").unlink(missing_ok=True)
     write_text(folder / "table.md", markdown(report, meta))
     write_text(folder / "table.csv", csv_text(report.tables))
     write_json(folder / "meta.json", meta, indent=1)
@@ -52,3 +60,10 @@ def write_report(report: Report, reports_dir: str, meta: dict) -> Path:
     }
     write_json(folder / "report.json", content, indent=1)
     return folder
+
+
+def _apart(sources: Sequence[dict]) -> tuple[list[dict], list[dict]]:
+    """What a report says about its runs, and what came out of those that are done."""
+    runs = [{name: value for name, value in one.items() if name != "record"} for one in sources]
+    records = [{"run": one["run"], **one["record"]} for one in sources if "record" in one]
+    return runs, records

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from common.errors import UserError
-from common.files import read_json
+from common.files import read_json, read_lines
 from train.config.command_line import parse_args
 from train.config.run_config import RunConfig
 
@@ -214,10 +214,7 @@ class Store:
         return read_json(self.directory(spec) / name)
 
     def _lines(self, spec: RunSpec, name: str) -> list[dict]:
-        path = self.directory(spec) / name
-        if not path.exists():
-            return []
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return read_lines(self.directory(spec) / name)
 
 
 def is_completed(folder: Path) -> bool:

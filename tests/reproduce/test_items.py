@@ -22,10 +22,11 @@ from reproduce.report.cells import (
     training_spec,
 )
 from reproduce.report.tables import Cell, read_tables
+from reproduce.report.write import write_report
 from reproduce.store.other_runs import other_runs
 from reproduce.store.runs import Store
 from reproduce.store.selection_files import selection_file
-from tests.reproduce.report_helpers import DIGITS, PROJECT, run_here
+from tests.reproduce.report_helpers import DIGITS, META, PROJECT, a_report, run_here
 
 pytestmark = pytest.mark.slow
 
@@ -165,6 +166,17 @@ def test_sources_hold_no_paths(store, tmp_path):
     assert str(tmp_path) not in json.dumps(entry)
     assert entry["environment"]["device"]
     assert entry["settings"]["train_type"] == "full_training"
+
+
+def test_a_report_carries_the_records_of_its_runs(store, tmp_path):
+    spec = training_spec(replace(DIGITS, epochs=1), "digitnet", "digits", "last_k_training")
+    run_here(store, spec)
+    folder = write_report(a_report(sources=sources(store, [spec])), str(tmp_path), META)
+    (record,) = map(json.loads, (folder / "records.jsonl").read_text().splitlines())
+    assert record["run"] == spec.name
+    assert record["result"] == store.result(spec)
+    assert record["metrics"] == store.metrics(spec) != []
+    assert "record" not in json.loads((folder / "meta.json").read_text())["runs"][0]
 
 
 def test_table_2_from_the_command_line(tmp_path):
