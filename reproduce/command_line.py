@@ -34,12 +34,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if "--" in own:
         runs = own[own.index("--") + 1 :]
         own = own[: own.index("--")]
-    arguments = _parser().parse_args(own)
+    arguments = build_parser().parse_args(own)
     arguments.run_flags = run_flags(runs)
     return arguments
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(
         prog="python -m reproduce",
         description="The paper's tables and figures, side by side with the paper's values.",

@@ -135,7 +135,7 @@ class Store:
     """The results of runs, one folder each, under ``root``.
 
     A folder appears whole, when its run has ended well, and never changes. Beside what ``main.py``
-    leaves (README, "What a run leaves behind") it has ``sweep.json`` (who ran it, and how) and
+    leaves (docs/running.md) it has ``sweep.json`` (who ran it, and how) and
     ``output.log``. A run that failed leaves ``failed/<name>.json``; one that was killed, nothing.
     """
 

@@ -66,6 +66,20 @@ def test_bars_equal_gudhis(name):
     np.testing.assert_allclose(order(found), order(expected), rtol=1e-6)
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_b1_is_edges_of_the_relative_neighbourhood_graph_beyond_a_tree(seed):
+    """docs/method.md, "What b1 is here": no complex, no homology."""
+    generator = np.random.default_rng(seed)
+    samples, dimensions = int(generator.integers(5, 81)), int(generator.integers(2, 400))
+    distances = _distances(generator.normal(size=(samples, dimensions)))
+    edges = sum(
+        not (np.maximum(distances[i], distances[j]) < distances[i, j]).any()
+        for i in range(samples)
+        for j in range(i)
+    )
+    assert betti_1(distances) == edges - (samples - 1)
+
+
 def test_known_answers():
     assert betti_1(_distances(_circle(20))) == 1
     two_circles = np.concatenate([_circle(20), _circle(20, centre=100.0)])

@@ -32,7 +32,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> RunConfig:
     Raises:
         UserError: an unknown flag, a bad value, or a file that is no configuration.
     """
-    parser = _parser()
+    parser = build_parser()
     given = vars(parser.parse_args(argv))
     path, only_print = given.pop("config"), given.pop("print_config")
     config = resolve(RunConfig(**{**({} if path is None else _from_file(path)), **given}))
@@ -42,7 +42,7 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> RunConfig:
     return config
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     """What is not given does not become an attribute, so that a file can fill it in."""
     parser = OneLineParser(
         prog="main.py",
@@ -108,7 +108,7 @@ def _from_file(path: str) -> dict[str, Any]:
         for word in _words(_FLAGS[name], value, where)
     ]
     try:
-        given = vars(_parser().parse_args(words))
+        given = vars(build_parser().parse_args(words))
     except UserError as error:
         raise UserError(f"{where}: {error}") from error
     return {name: value for name, value in given.items() if name in _FLAGS}

@@ -1,0 +1,101 @@
+"""README and docs/: what they tell people to type works, and what they point to is there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from main import main
+from reproduce import __main__ as reproduce
+from reproduce.command_line import build_parser as build_reproduce_parser
+from reproduce.command_line import parse as parse_reproduce
+from train.config.command_line import build_parser, parse_args
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "benchmarks/results.md")
+)
+
+
+def text_of(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
+def typed(start: str) -> list:
+    """The indented commands that begin with ``start``: (document, words)."""
+    found = []
+    for document in DOCUMENTS:
+        joined = text_of(document).replace("\\\n", " ")
+        for line in re.findall(rf"^    ({re.escape(start)} .*)$", joined, re.MULTILINE):
+            words = shlex.split(line, comments=True)
+            found.append(pytest.param(words, id=f"{document}: {' '.join(words)}"))
+    return found
+
+
+@pytest.mark.parametrize("words", typed("python main.py"))
+def test_a_command_of_main_is_one(words, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        parse_args([*words[2:], "--print_config"])
+    assert json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("words", typed("python -m reproduce"))
+def test_a_command_of_reproduce_is_one(words, monkeypatch, tmp_path, capsys):
+    for place in ("DATA", "WEIGHTS"):  # stand for the reader's own
+        (tmp_path / place).touch()
+    monkeypatch.chdir(tmp_path)
+    parse_reproduce(words[3:])
+    if words[3] != "list":
+        words = [*words[:4], "--plan", *(word for word in words[4:] if word != "--plan")]
+    assert reproduce.main(words[3:]) == 0
+    assert capsys.readouterr().out
+
+
+def test_there_are_commands():
+    """Else the two tests above check nothing."""
+    assert len(typed("python main.py")) >= 4
+    assert len(typed("python -m reproduce")) >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [one for one in typed("python main.py") if "digitnet" in one.id and "prune" not in one.id],
+)
+def test_a_command_without_downloads_runs(words, tmp_path):
+    assert main([*words[2:], "--output_dir", str(tmp_path), "--max_steps", "3"]) == 0
+    (run,) = tmp_path.iterdir()
+    assert json.loads((run / "result.json").read_text())["status"] == "completed"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document):
+    for target in re.findall(r"\]\(([^)#]+)", text_of(document)):
+        if not target.startswith("http"):
+            assert (ROOT / document).parent.joinpath(target).exists(), target
+
+
+@pytest.mark.parametrize("document", [name for name in DOCUMENTS if name != "CHANGELOG.md"])
+def test_files_that_are_named_are_there(document):
+    suffixes = "py|toml|txt|json|md"
+    names = re.findall(rf"`((?:[a-z_]+/)+[\w.-]+\.(?:{suffixes})|[a-z_/]+/)`", text_of(document))
+    for name in names:
+        if not name.startswith(("runs/", "tensorboard/", "reports/<")):
+            assert (ROOT / name).exists(), name
+
+
+@pytest.mark.parametrize("document", [name for name in DOCUMENTS if name != "CHANGELOG.md"])
+def test_flags_that_are_named_exist(document):
+    parsers = (build_parser(), build_reproduce_parser())
+    known = {flag for one in parsers for action in one._actions for flag in action.option_strings}
+    named = set(re.findall(r"`(--[\w-]+)", text_of(document)))
+    assert named <= known | {"--no-FLAG"}
+
+
+def test_the_readme_is_short():
+    assert len(text_of("README.md").splitlines()) <= 150
