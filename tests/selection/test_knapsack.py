@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
+from hypothesis import event, given, settings
 
 from selection.elastic.knapsack import backward_time, choose_tensors, solve
 
@@ -19,24 +21,30 @@ def _brute_force(importance, weights, ways, capacity) -> float:
     return best
 
 
-def test_knapsack_equals_brute_force_on_500_random_instances():
-    generator = np.random.default_rng(0)
-    empty = 0
-    for _ in range(500):
-        count = generator.integers(1, 11)
-        importance = generator.normal(0.3, 1.0, count)
-        weights = generator.integers(1, 30, count)
-        steps = generator.integers(0, 12, count) * generator.integers(0, 2, count)
-        ways = np.concatenate([[0], np.cumsum(steps)[:-1]])
-        capacity = int(generator.integers(0, 120))
-        chosen = solve(importance, weights, ways, capacity)
-        best = _brute_force(importance, weights, ways, capacity)
-        assert sum(importance[i] for i in chosen) == pytest.approx(best, abs=1e-12)
-        assert all(importance[i] > 0 for i in chosen)
-        if chosen:
-            assert ways[chosen[-1]] + sum(weights[i] for i in chosen) <= capacity
-        empty += not chosen
-    assert 0 < empty < 250  # both kinds of instances were tried
+@st.composite
+def instances(draw):
+    """Importances with ties and worthless tensors among them, costs that meet the capacity."""
+    count = draw(st.integers(1, 9))
+    row = lambda numbers: draw(st.lists(numbers, min_size=count, max_size=count))  # noqa: E731
+    importance = row(st.sampled_from([-1.0, 0.0, 0.5, 1.0, 1.0, 2.5]) | st.floats(-1, 3))
+    weights = row(st.integers(1, 12))
+    steps = row(st.integers(0, 6))
+    ways = [0, *itertools.accumulate(steps[:-1])]
+    return importance, weights, ways, draw(st.integers(0, 60))
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(instances())
+def test_knapsack_equals_brute_force(instance):
+    importance, weights, ways, capacity = instance
+    chosen = solve(np.array(importance), np.array(weights), np.array(ways), capacity)
+    event("nothing chosen" if not chosen else "something chosen")
+    best = _brute_force(importance, weights, ways, capacity)
+    assert sum(importance[i] for i in chosen) == pytest.approx(best, abs=1e-12)
+    assert all(importance[i] > 0 for i in chosen)
+    assert list(chosen) == sorted(set(chosen))
+    if chosen:
+        assert ways[chosen[-1]] + sum(weights[i] for i in chosen) <= capacity
 
 
 def test_rounded_choice_never_exceeds_the_budget_and_misses_little():
