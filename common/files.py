@@ -12,13 +12,19 @@ from typing import Any
 def replace(path: Path, write: Callable[[Path], Any]) -> None:
     """Let ``write(temporary path)`` make a file in the folder of ``path``, then move it there.
 
+    Where it fails, nothing is left beside the file that was there before.
+
     Raises:
-        OSError: the folder cannot be written.
+        OSError: the folder cannot be written, or is full.
     """
     # The ending stays, because writers choose the format by it.
     temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
-    write(temporary)
-    os.replace(temporary, path)
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

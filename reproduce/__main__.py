@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import os
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn, Optional
+from typing import Any, Optional
 
-from common.errors import UserError
 from common.machine import git_revision, machine
+from common.program import exit_status
+from common.signals import catch_signals
+from common.standard_streams import make_usable
 from common.wording import count
 from reproduce.command_line import options_for, parse, workers_for
 from reproduce.item import Item, Options
@@ -30,29 +30,21 @@ from reproduce.sweep.local_executor import LocalExecutor
 from reproduce.sweep.progress import Progress
 from reproduce.sweep.queue import RunQueue
 
-INTERRUPTED = 130
-
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Parse, run, report; the exit status."""
-    try:
-        arguments = parse(sys.argv[1:] if argv is None else argv)
-        if arguments.names == ["list"]:
-            _print_list(arguments)
-            return 0
-        names = list(all_items()) if arguments.names == ["all"] else arguments.names
-        wanted = [(item, options_for(item, arguments)) for item in map(item_named, names)]
-        failed = [_reproduce(item, options, arguments) for item, options in wanted]
-    except UserError as error:
-        print(f"reproduce: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("reproduce: interrupted; the same command goes on from here", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # as in `python -m reproduce list | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in its buffer
-        print("reproduce: interrupted: nobody reads its output any more", file=sys.stderr)
-        return INTERRUPTED
+    hint = "; the same command goes on from here"
+    return exit_status("reproduce", lambda: _carry_out(argv), hint)
+
+
+def _carry_out(argv: Optional[Sequence[str]]) -> int:
+    arguments = parse(sys.argv[1:] if argv is None else argv)
+    if arguments.names == ["list"]:
+        _print_list(arguments)
+        return 0
+    names = list(all_items()) if arguments.names == ["all"] else arguments.names
+    wanted = [(item, options_for(item, arguments)) for item in map(item_named, names)]
+    failed = [_reproduce(item, options, arguments) for item, options in wanted]
     return 1 if any(failed) else 0
 
 
@@ -155,17 +147,7 @@ def _write_report(item: Item, options: Options, store: Store, reports_dir: str) 
     print(f"report: {folder} and {page}", flush=True)
 
 
-def catch_signals() -> None:
-    """SIGTERM and a lost terminal end a sweep as Ctrl-C does, unless nohup was asked to keep it."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, _interrupt)
-
-
-def _interrupt(number: int, frame: object) -> NoReturn:  # noqa: ARG001
-    raise KeyboardInterrupt
-
-
 if __name__ == "__main__":
+    make_usable()
     catch_signals()
     sys.exit(main())

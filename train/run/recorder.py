@@ -9,6 +9,7 @@ from typing import Optional
 
 import tensorflow as tf
 
+from common.errors import in_one_line
 from models.memory.phase_meter import PhaseMeter
 from models.network import Network
 from models.weights import save_network
@@ -25,18 +26,13 @@ class Recorder:
     """One run's folder and figures, from the beginning, so that an interrupted one has a result.
 
     Attributes:
-        directory: the run's folder.
         meters: what each phase takes.
         network: the present one. Nobody else holds it for long: where training goes on with a
             smaller one, it has to be freed.
     """
 
     def __init__(self, setting: Setting, network: Network, started: float) -> None:
-        """Makes the folder. ``started``: ``time.perf_counter()`` when the run began.
-
-        Raises:
-            UserError: the folder cannot be made.
-        """
+        """Writes nothing yet. ``started``: ``time.perf_counter()`` when the run began."""
         self._setting = setting
         self._started = started
         self._stage: Optional[Stage] = None
@@ -46,8 +42,22 @@ class Recorder:
         self._metrics: list[dict] = []
         self.network = network
         self.meters = Meters(PhaseMeter(), PhaseMeter(), PhaseMeter())
-        self.directory = RunDirectory.create(setting.config)
-        self.directory.write_config(setting.config)
+        self._directory: Optional[RunDirectory] = None
+
+    def begin(self) -> None:
+        """Make the folder.
+
+        Raises:
+            UserError: it cannot be made.
+        """
+        self._directory = RunDirectory.create(self._setting.config)
+        self._directory.write_config(self._setting.config)
+
+    @property
+    def directory(self) -> RunDirectory:
+        """The run's folder; there is none before :meth:`begin`."""
+        assert self._directory is not None, "the run has not begun"
+        return self._directory
 
     @property
     def stage(self) -> Stage:
@@ -124,10 +134,19 @@ class Recorder:
             model = self.network.model
             self.directory.write_file("weights.h5", lambda path: save_network(model, str(path)))
 
-    def finish(self, status: str, error: Optional[str] = None) -> RunResult:
-        """Write and print the result of what was measured so far."""
-        if self._selections:
-            self._draw_selection(self._selections[-1])
+    def give_up(self, why: str) -> None:
+        """The run turned out not to be possible: take its folder away, unless it has trained."""
+        if self._directory is None:
+            return
+        if self.steps:
+            self.finish("failed", why)
+        else:
+            self._directory.remove()
+
+    def finish(self, status: str, error: Optional[str] = None) -> Optional[RunResult]:
+        """Write and print the result of what was measured so far; None without a folder."""
+        if self._directory is None:
+            return None
         measured = Measured(
             network=self.network,
             built_parameters=self._built_parameters,
@@ -140,18 +159,24 @@ class Recorder:
         )
         config = self._setting.config
         result = make_result(config, measured, status, error)
-        self.directory.write_result(result)
+        self.directory.write_result(result)  # before anything that can fail
+        if self._selections:
+            self._draw_selection(self._selections[-1])
         print(console.result_summary(result, config.memory_accounting), flush=True)
         return result
 
     def _draw_selection(self, selection: Selection) -> None:
+        """``selection.png``; the run is none the worse for a picture that cannot be drawn."""
         # Only at the end: importing matplotlib and drawing take longer than many first steps.
         from train.run.plots import selection_figure
 
         title = (
             f"{self.network.backbone.title} on {self._setting.data.name}: {selection.train_type}"
         )
-        figure = selection_figure(selection, title)
-        self.directory.write_file(
-            "selection.png", lambda path: figure.savefig(path, dpi=150, format="png")
-        )
+        try:
+            figure = selection_figure(selection, title)
+            self.directory.write_file(
+                "selection.png", lambda path: figure.savefig(path, dpi=150, format="png")
+            )
+        except Exception as error:  # noqa: BLE001  (the run itself is written down already)
+            print(f"WARNING: no selection.png: {in_one_line(error)}", flush=True)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import time
 
-from common.errors import RunError, UserError
+import tensorflow as tf
+
+from common.errors import RunError, UserError, in_one_line
+from common.signals import no_signals
 from train.config.run_config import RunConfig
 from train.data.batches import eval_batches, training_batches
 from train.run import console
@@ -21,14 +24,20 @@ from train.schedule.base import Job, TrainingSchedule
 from train.schedule.registry import schedule_for
 from train.trainer import EpochResult
 
+OUT_OF_MEMORY = (
+    "out of memory; a smaller --batch_size or --rho, --memory_budget or --selection_mode pairs "
+    "take less (--plan says how much)"
+)
+
 
 def run(config: RunConfig) -> RunResult:
     """One run of ``main.py``; prints as it goes and leaves ``<output_dir>/<run_name>/``.
 
     Raises:
-        UserError: the configuration cannot be run; no run directory is left.
+        UserError: the configuration cannot be run; no run directory is left, unless steps were
+            taken before that came out.
         RunError: activations or a loss are not finite; what was measured is left.
-        KeyboardInterrupt, BrokenPipeError (of standard output): likewise.
+        KeyboardInterrupt, BrokenPipeError (of standard output), and whatever else: likewise.
     """
     started = time.perf_counter()
     check_output_dir(config)
@@ -38,17 +47,28 @@ def run(config: RunConfig) -> RunResult:
     # to be freed.
     del network
     try:
+        recorder.begin()
         carry_out(setting, recorder)
-    except UserError:
-        recorder.directory.remove()
+    except UserError as error:
+        recorder.give_up(str(error))
         raise
     except (KeyboardInterrupt, BrokenPipeError):
-        recorder.finish("interrupted")
+        with no_signals():
+            recorder.finish("interrupted")
         raise
     except RunError as error:
         recorder.finish("failed", str(error))
         raise
-    return recorder.finish("completed")
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        recorder.finish("failed", OUT_OF_MEMORY)
+        raise RunError(OUT_OF_MEMORY) from error
+    except Exception as error:
+        # A bug, a full disk, too little memory: what was measured is written down all the same.
+        recorder.finish("failed", in_one_line(error))
+        raise
+    result = recorder.finish("completed")
+    assert result is not None
+    return result
 
 
 def carry_out(setting: Setting, recorder: Recorder) -> None:
