@@ -9,6 +9,9 @@ from typing import Any, Optional
 from common.errors import UserError
 from reproduce.report.report import Report
 from reproduce.store.runs import RunSpec, Store
+from selection.registry import train_type_named
+from train.config.flag_combinations import without_effect
+from train.config.run_config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Options:
     def spec(self, model: str, dataset: str, method: str, seed: int = 0, **flags: Any) -> RunSpec:
         """The run of ``method`` (a train type) with ``flags``, and what the user asked for.
 
+        Flags that are for every run are left out where they do nothing with ``method``.
+
         Raises:
             UserError: the user's flags contradict ``flags``, or ``main.py`` would refuse them.
         """
@@ -51,7 +56,11 @@ class Options:
                 f"--{fixed[0]} cannot be given for every run: it is set by the table or figure "
                 "itself, or by --models, --datasets, --methods, --seeds and --epochs"
             )
-        given = {"num_epochs": self.epochs, "weights": self.weights.get(model), **self.flags}
+        plain = RunConfig(train_type=train_type_named(method).name)
+        asked = {
+            name: value for name, value in self.flags.items() if not without_effect(plain, name)
+        }
+        given = {"num_epochs": self.epochs, "weights": self.weights.get(model), **asked}
         return RunSpec({**given, **own})
 
 

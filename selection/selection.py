@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from common.errors import UserError
-from common.files import read_json
+from common.outside_json import read_outside_json, schema_of
 from models.layers import Layer
 from models.trained import Trained
 
@@ -100,43 +100,59 @@ class Selection:
 def load_selection(path: str, layers: Sequence[Layer]) -> Selection:
     """A Selection written to ``selection.json`` by an earlier run, for the same network.
 
+    Which layers are ``selected`` decides, so that a file can be changed by hand: what is counted,
+    and the variables of a layer that had none, follow from it.
+
     Raises:
         UserError: unreadable, not a selection, or made for another network; the message names
-            the first layer that differs.
+            the line, or the first layer that differs.
     """
     where = f"--selection_file {path}"
-    try:
-        content = read_json(Path(path))
-    except OSError as error:
-        raise UserError(f"{where} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{where} is not JSON: {error}") from error
-    rows = _checked_rows(content, where)
-    if len(rows) != len(layers):
+    rows_schema: Any = tuple[schema_of(LayerChoice), ...]  # type: ignore[misc]
+    content = read_outside_json(Path(path), schema_of(Selection, layers=rows_schema), where)
+    given = content["layers"]
+    if len(given) != len(layers):
         raise UserError(
-            f"{where} is for a network of {len(rows)} layers, this one has {len(layers)}"
+            f"{where} is for a network of {len(given)} layers, this one has {len(layers)}"
         )
-    for row, layer in zip(rows, layers):
-        if (row.index, row.type, row.params) != (layer.index, layer.type, layer.params):
-            raise UserError(
-                f"{where} is for another network: its layer {row.index} is {row.type} {row.name} "
-                f"({row.params} parameters), here it is {layer.type} {layer.name} ({layer.params})"
-            )
-    return Selection(**{**content, "layers": tuple(rows)})
+    rows = tuple(_row(row, layer, where) for row, layer in zip(given, layers))
+    count = sum(row.selected for row in rows)
+    counted = {
+        "num_layers": len(rows),
+        "num_selected": count,
+        "overlap_with_smallest": sum(row.selected and row.size_rank <= count for row in rows),
+    }
+    return Selection(**{**content, **counted, "layers": rows})
 
 
-def _checked_rows(content: object, where: str) -> list[LayerChoice]:
-    """The rows of a parsed ``selection.json``, whose fields are all there."""
-    wanted = {field.name for field in fields(Selection)}
-    if not isinstance(content, dict) or set(content) != wanted:
-        raise UserError(f"{where} is not a selection: it must hold {', '.join(sorted(wanted))}")
-    columns = {field.name for field in fields(LayerChoice)}
-    rows = []
-    for number, row in enumerate(content["layers"]):
-        if not isinstance(row, dict) or set(row) != columns:
-            raise UserError(f"{where}: layer {number} must hold {', '.join(sorted(columns))}")
-        lists = {
-            key: None if row[key] is None else tuple(row[key]) for key in ("variables", "channels")
-        }
-        rows.append(LayerChoice(**{**row, **lists}))
-    return rows
+def _row(row: dict, layer: Layer, where: str) -> LayerChoice:
+    """One row of a parsed ``selection.json``, checked against the layer that it is about."""
+    if (row["index"], row["type"], row["params"]) != (layer.index, layer.type, layer.params):
+        raise UserError(
+            f"{where} is for another network: its layer {row['index']} is {row['type']} "
+            f"{row['name']} ({row['params']} parameters), here it is {layer.type} {layer.name} "
+            f"({layer.params})"
+        )
+    what = f"{where}: layer {layer.index} ({row['name']})"
+    variables = _places(row["variables"], len(layer.variables), f"{what}: variables")
+    channels = row["channels"]
+    if channels is not None:
+        number = layer.activation.shape[-1]
+        channels = _places(channels, number, f"{what}: channels")
+        if not channels:
+            raise UserError(f"{what}: channels: an empty list trains nothing; null trains all")
+    if not row["selected"]:
+        variables, channels = (), None
+    elif not variables:
+        variables = tuple(range(len(layer.variables)))
+    return LayerChoice(**{**row, "variables": variables, "channels": channels})
+
+
+def _places(given: Sequence[int], number: int, what: str) -> tuple[int, ...]:
+    """Positions from 0 to ``number - 1``, each once, in ascending order."""
+    wrong = [place for place in given if not 0 <= place < number]
+    if wrong:
+        raise UserError(f"{what}: {wrong[0]} is out of range: there are {number}, from 0")
+    if len(set(given)) < len(given):
+        raise UserError(f"{what}: every one can be there only once")
+    return tuple(sorted(given))

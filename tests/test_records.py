@@ -30,7 +30,7 @@ CHANNELS = st.lists(st.integers(0, 7), min_size=1, unique=True).map(sorted)
 REQUIRED: dict[str, st.SearchStrategy[Any]] = {
     "model_name": st.sampled_from(["digitnet", "mobilenetv2", "resnet50", "vgg16"]),
     "dataset_name": st.sampled_from(["digits", "cub200", "flowers102", "cifar10"]),
-    "train_type": st.sampled_from(sorted(TRAIN_TYPES)),
+    "train_type": st.sampled_from([e.name for e in TRAIN_TYPES.values() if e.uses_rho]),
 }
 OPTIONAL: dict[str, st.SearchStrategy[Any]] = {
     "rho": st.floats(0.01, 1),
@@ -94,10 +94,15 @@ def selections(draw) -> Selection:
         samples=draw(st.integers(0, 1000)),
         seconds=draw(st.floats(0, 1e6)),
         ties_at_cut=draw(st.integers(0, count)),
-        overlap_with_smallest=draw(st.integers(0, count)),
+        overlap_with_smallest=_smallest(rows),
         layers=tuple(rows),
         figures=draw(st.dictionaries(WORDS, NUMBERS | st.integers(), max_size=3)),
     )
+
+
+def _smallest(rows) -> int:
+    count = sum(row.selected for row in rows)
+    return sum(row.selected and row.size_rank <= count for row in rows)
 
 
 @SOME
@@ -106,7 +111,11 @@ def test_a_selection_is_its_file(tmp_path, selection):
     path = tmp_path / "selection.json"
     path.write_text(json.dumps(selection.to_json(), allow_nan=False))
     layers: list[Any] = [
-        SimpleNamespace(index=row.index, name=row.name, type=row.type, params=row.params)
+        SimpleNamespace(
+            **{name: getattr(row, name) for name in ("index", "name", "type", "params")},
+            variables=[None],
+            activation=SimpleNamespace(shape=(None, 8)),
+        )
         for row in selection.layers
     ]
     assert load_selection(str(path), layers) == selection

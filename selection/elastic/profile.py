@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Optional
+from typing import Annotated, Any, Optional
 
+import msgspec
 import numpy as np
 
 from common.errors import UserError
-from common.files import read_json, write_json
+from common.files import write_json
 from common.machine import device_name
+from common.outside_json import read_outside_json, schema_of
 from models.network import Network
 from selection.elastic.layer_costs import (
     LayerCost,
@@ -190,41 +191,22 @@ def _fits(profile: Profile, network: Network, batch_size: int, mode: str) -> boo
 
 def _read(path: Path) -> Optional[Profile]:
     """The profile in ``path``; None if there is no such file."""
-    try:
-        content = read_json(path)
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except OSError as error:
-        raise UserError(f"{_FLAG} {path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(
-            f"{_FLAG} {path} is not JSON ({error}); delete it, or name another file"
-        ) from error
-    wanted = {field.name for field in fields(Profile)}
-    if not isinstance(content, dict) or set(content) != wanted:
-        raise _foreign(path, f"it must hold {', '.join(sorted(wanted))}")
-    return Profile(**{**content, "tensors": _read_tensors(path, content)})
-
-
-def _read_tensors(path: Path, content: dict) -> tuple[TensorTime, ...]:
-    columns = {field.name for field in fields(TensorTime)}
-    rows = content["tensors"]
-    if not isinstance(rows, list) or not rows:
-        raise _foreign(path, "tensors must be a list")
-    for row in rows:
-        if not isinstance(row, dict) or set(row) != columns or not isinstance(row["shape"], list):
-            raise _foreign(path, f"each of its tensors must hold {', '.join(sorted(columns))}")
-    numbers = [content["forward"], content["backward"]]
-    numbers += [row[name] for row in rows for name in ("t_dw", "t_dy")]
-    if not all(type(value) in (int, float) and 0 <= value < math.inf for value in numbers):
-        raise _foreign(path, "every time must be a number, 0 or above")
+    where = f"{_FLAG} {path}"
+    content = read_outside_json(path, _schema(), where)
     if not (content["forward"] > 0 and content["backward"] > 0):
-        raise _foreign(path, "forward and backward must be above 0")
-    return tuple(TensorTime(**{**row, "shape": tuple(row["shape"])}) for row in rows)
+        raise UserError(f"{where}: forward and backward must be above 0; name another file")
+    rows = (TensorTime(**{**row, "shape": tuple(row["shape"])}) for row in content["tensors"])
+    return Profile(**{**content, "tensors": tuple(rows)})
 
 
-def _foreign(path: Path, why: str) -> UserError:
-    return UserError(f"{_FLAG} {path} is not a timing profile ({why}); name another file")
+def _schema() -> Any:
+    seconds = Annotated[float, msgspec.Meta(ge=0)]
+    row = schema_of(TensorTime, t_dw=seconds, t_dy=seconds)
+    rows: Any = tuple[row, ...]  # type: ignore[valid-type]
+    rows = Annotated[rows, msgspec.Meta(min_length=1)]
+    return schema_of(Profile, tensors=rows, forward=seconds, backward=seconds)
 
 
 def _write(path: Path, profile: Profile) -> None:

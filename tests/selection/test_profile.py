@@ -110,8 +110,9 @@ def test_measured_profile_shares_out_the_measured_passes():
     ("text", "message"),
     [
         ("{", "is not JSON"),
-        ("[1, 2]", "is not a timing profile"),
-        ('{"epoch": 1}', "is not a timing profile"),
+        ("[1, 2]", "line 1: expected `object`, got `array`"),
+        ('{\n"epoch": 1}', "line 1: object contains unknown field `epoch`"),
+        ("{}", "line 1: object missing required field `mode`"),
     ],
 )
 def test_corrupt_or_foreign_profile_file_is_one_line_and_stays(tmp_path, text, message):
@@ -123,16 +124,31 @@ def test_corrupt_or_foreign_profile_file_is_one_line_and_stays(tmp_path, text, m
     assert path.read_text() == text
 
 
-@pytest.mark.parametrize("value", [None, -1.0, "fast", float("nan"), True])
-def test_profile_file_with_bad_times(tmp_path, value):
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, "expected `float`, got `null`"),
+        (-1.0, "expected `float` >= 0.0"),
+        ("fast", "expected `float`, got `str`"),
+        (True, "expected `float`, got `bool`"),
+        (float("nan"), "is not JSON"),
+    ],
+)
+def test_profile_file_with_bad_times(tmp_path, value, message):
     path = tmp_path / "profile.json"
     network = tiny_network()
     tensor_profile(network, 4, "flops", str(path))
     content = json.loads(path.read_text())
     content["tensors"][3]["t_dw"] = value
-    path.write_text(json.dumps(content))
-    with pytest.raises(UserError, match="every time must be a number"):
+    path.write_text(json.dumps(content, indent=1))
+    with pytest.raises(UserError, match=message) as caught:
         tensor_profile(network, 4, "flops", str(path))
+    line = 1 + path.read_text().splitlines().index(
+        [row for row in path.read_text().splitlines() if "t_dw" in row][3]
+    )
+    assert f"line {line}: " in str(caught.value)
+    if message != "is not JSON":
+        assert "tensors[3].t_dw" in str(caught.value)
 
 
 def test_profile_file_that_cannot_be_written(tmp_path):

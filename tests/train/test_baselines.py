@@ -193,7 +193,9 @@ DIGITS = ["--model_name", "digitnet", "--dataset_name", "digits"]
 
 
 def _run(output: Path, *flags: str, status: int = 0) -> Path:
-    assert main([*DIGITS, "--output_dir", str(output), "--run_name", "run", *flags]) == status
+    where = ["--output_dir", str(output), "--run_name", "run"]
+    unranked = ["--rho", "auto"] if "--selection_file" in flags else []
+    assert main([*DIGITS, *where, *unranked, *flags]) == status
     return output / "run"
 
 
@@ -204,6 +206,7 @@ def _json(folder: Path, name: str) -> dict:
 @pytest.mark.parametrize("name", [n for n, t in TRAIN_TYPES.items() if t.schedule != "prune"])
 def test_each_type_trains_exactly_what_it_says(name, tmp_path):
     rho = "0.6" if name == "elastic_training" else "0.3"
+    rho = rho if TRAIN_TYPES[name].uses_rho else "auto"
     flags = ["--train_type", name, "--rho", rho, "--max_steps", "20", "--save_weights", "last"]
     folder = _run(tmp_path, *flags, "--weight_decay", "0.1")
     selection = _json(folder, "selection.json")

@@ -89,7 +89,7 @@ def digits():
     return load_dataset("digits", 32)
 
 
-def _job(data, select_layers, given=None) -> Job:
+def _job(data, select_layers, given=None, step_times=True) -> Job:
     config = resolve(
         RunConfig(
             model_name="digitnet",
@@ -98,6 +98,7 @@ def _job(data, select_layers, given=None) -> Job:
             rho=0.533,
             interval=2,
             learning_rate=0.01,
+            step_times=step_times,
         )
     )
     return Job(config, data, LearningRateSchedule(0.01, 5e-4, 200), given, select_layers)
@@ -150,6 +151,21 @@ def test_new_choice_goes_on_with_step_and_momentum(digits):
     for stage in (first, second):
         assert stage.selection.figures["given"] == 1.0
         assert stage.selection.figures["measured_time_ratio"] > 0
+
+
+def test_step_times_are_measured_if_asked_for_and_count_as_selection(digits):
+    choice = {18: (0, 1)}
+    peaks, figures, seconds = [], [], []
+    for step_times in (False, True):
+        network = tiny_network("digits")
+        job = _job(digits, _given_choices(network, [choice]), step_times=step_times)
+        stage = ElasticSchedule(job).first_stage(network)
+        peaks.append(job.selecting.allocator_peak)
+        figures.append(set(stage.selection.figures))
+        seconds.append(stage.selection.seconds)
+    assert peaks[0] is None and peaks[1] > 0
+    assert figures[1] - figures[0] == {"selected_seconds", "full_seconds", "measured_time_ratio"}
+    assert seconds[1] > seconds[0]
 
 
 def test_same_choice_keeps_the_trainer_and_none_keeps_the_stage(digits):

@@ -12,6 +12,7 @@ from models.memory.phase_meter import PhaseMeter
 from selection.selection import LayerChoice, Selection
 from tests.helpers import tiny_network
 from train.config.command_line import parse_args
+from train.run.phase_estimates import PhaseEstimates
 from train.run.plots import selection_figure
 from train.run.result import Measured, Meters, RunResult, make_result
 
@@ -26,12 +27,16 @@ def result_of(metrics: list[dict], selections=()) -> RunResult:
     meters.training.seconds, meters.training.cpu_seconds = 10.0, 5.0
     meters.training.allocator_peak = 12.0
     config = parse_args(["--model_name", "digitnet", "--dataset_name", "digits"])
+    estimates = PhaseEstimates(config)
+    for selection in selections:
+        estimates.selects(network, selection)
     measured = Measured(
         network=network,
         built_parameters=2 * network.params,
         selections=selections,
         metrics=metrics,
         meters=meters,
+        estimates=estimates,
         eval_batch_size=4,
         steps=7,
         wall_seconds=99.0,

@@ -23,7 +23,9 @@ DIGITS = ["--model_name", "digitnet", "--dataset_name", "digits", "--rho", "0.3"
 
 
 def _run(output: Path, *flags: str, status: int = 0) -> Path:
-    assert main([*DIGITS, "--output_dir", str(output), "--run_name", "run", *flags]) == status
+    where = ["--output_dir", str(output), "--run_name", "run"]
+    unranked = ["--rho", "auto"] if "--selection_file" in flags else []
+    assert main([*DIGITS, *where, *unranked, *flags]) == status
     return output / "run"
 
 
@@ -172,7 +174,7 @@ BAD = {
     "contradicted classes": (["--num_classes", "10"], "5 classes"),
     "too small an input": (["--input_size", "4"], "at least 8"),
     "no weights file": (["--weights", "absent.h5"], "absent.h5"),
-    "no selection file": (["--selection_file", "absent.json"], "absent.json"),
+    "no selection file": (["--rho", "auto", "--selection_file", "absent.json"], "absent.json"),
     "run name with a folder": (["--run_name", "a/b"], "plain folder name"),
     "missing data folder": (
         ["--dataset_name", "oxford_flowers102", "--data_dir", "/nonexistent"],

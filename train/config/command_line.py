@@ -7,21 +7,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Literal, Optional, Union
+
+import msgspec
 
 from common.command_line import OneLineParser
 from common.errors import UserError
-from common.files import read_json
+from common.outside_json import read_outside_json
 from train.config.resolve import resolve
 from train.config.run_config import RunConfig
 
 _FLAGS = {entry.name: entry for entry in fields(RunConfig)}
 _ENVIRONMENT = "environment"  # what config.json has beside the flags: nothing to ask for
-_JSON_TYPES: dict[type, tuple[tuple[type, ...], str]] = {
-    bool: ((bool,), "true or false"),
-    int: ((int,), "a whole number"),
-    float: ((int, float), "a number"),
-}
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> RunConfig:
@@ -88,24 +85,12 @@ def _from_file(path: str) -> dict[str, Any]:
             not take.
     """
     where = f"--config {path}"
-    try:
-        content = read_json(Path(path).expanduser())
-    except OSError as error:
-        raise UserError(f"{where} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise UserError(f"{where} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise UserError(f"{where} must hold one JSON object of flags and values")
-    unknown = sorted(set(content) - set(_FLAGS) - {_ENVIRONMENT})
-    if unknown:
-        raise UserError(
-            f"{where} has unknown keys: {', '.join(unknown)}; the flags of --help are known"
-        )
+    content = read_outside_json(Path(path).expanduser(), _schema(), where)
     words = [
         word
         for name, value in content.items()
         if name != _ENVIRONMENT
-        for word in _words(_FLAGS[name], value, where)
+        for word in _words(_FLAGS[name], value)
     ]
     try:
         given = vars(build_parser().parse_args(words))
@@ -114,19 +99,28 @@ def _from_file(path: str) -> dict[str, Any]:
     return {name: value for name, value in given.items() if name in _FLAGS}
 
 
-def _words(entry: Field, value: object, where: str) -> list[str]:
-    """A value of a JSON file as it would stand on the command line."""
-    if value is None and entry.default is None:
-        return []
+def _schema() -> type[msgspec.Struct]:
+    """Any of the flags; and what a run's ``config.json`` says about its environment."""
+    kinds = {**{name: _json_type(entry) for name, entry in _FLAGS.items()}, _ENVIRONMENT: dict}
+    members: list[Any] = [
+        (name, Union[kind, msgspec.UnsetType], msgspec.UNSET) for name, kind in kinds.items()
+    ]
+    return msgspec.defstruct("Settings", members, forbid_unknown_fields=True)
+
+
+def _json_type(entry: Field) -> Any:
     if is_switch(entry):
-        kinds, wanted = _JSON_TYPES[bool]
-    elif value == "auto" and entry.default is None:
-        kinds, wanted = (str,), ""
-    else:
-        kinds, wanted = _JSON_TYPES.get(entry.metadata["json"], ((str,), "a string"))
-    # To Python, true is an int.
-    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-        raise UserError(f"{where}: {entry.name} must be {wanted}, not {json.dumps(value)}")
+        return bool
+    kind: Any = entry.metadata["json"]
+    if entry.default is not None:
+        return kind
+    return Union[kind, None] if issubclass(kind, str) else Union[kind, None, Literal["auto"]]
+
+
+def _words(entry: Field, value: object) -> list[str]:
+    """A value of a JSON file as it would stand on the command line."""
+    if value is None:
+        return []
     if isinstance(value, bool):
         return [f"--{'' if value else 'no-'}{entry.name}"]
     return [f"--{entry.name}={value}"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from common.errors import UserError
-from selection.registry import TRAIN_TYPES, train_type_named
+from train.config.flag_combinations import RULES, Rule, as_typed, asks_for
 from train.config.run_config import RunConfig
 
 _RANGES = (
@@ -45,8 +45,8 @@ def check_flags(config: RunConfig) -> None:
     """
     _check_ranges(config)
     _check_run_name(config)
-    _check_selection(config)
-    _check_budget(config)
+    _check_combinations(config)
+    _check_epochs(config)
 
 
 def _check_ranges(config: RunConfig) -> None:
@@ -67,41 +67,23 @@ def _check_run_name(config: RunConfig) -> None:
         raise UserError(f"--run_name {name!r} must be a plain folder name")
 
 
-def _check_selection(config: RunConfig) -> None:
-    train_type = train_type_named(config.train_type)
-    for name in ("select_only", "plan"):
-        if config.selection_file is not None and getattr(config, name):
-            raise UserError(f"--{name} has nothing to select when --selection_file is given")
-    if config.rho_ch != 1 and not train_type.by_betti:
-        raise UserError(f"--rho_ch works with Betti numbers only, not with {train_type.name}")
-    if config.select_at_epoch and train_type.schedule != "once":
-        raise UserError(f"--select_at_epoch does not go with {train_type.name}")
-    if config.plan and not train_type.uses_rho:
-        raise UserError(f"--plan has nothing to vary: {train_type.name} does not use rho")
+def _check_combinations(config: RunConfig) -> None:
+    """Refuse flags that would be ignored, or that ask for two things at once."""
+    for rule in RULES:
+        for name in rule.flags:
+            if asks_for(config, name) and not rule.applies(config):
+                raise UserError(f"{as_typed(config, name)} {rule.words}{_instead_of(config, rule)}")
+
+
+def _instead_of(config: RunConfig, rule: Rule) -> str:
+    return f", not with --train_type {config.train_type}" if rule.by_train_type else ""
+
+
+def _check_epochs(config: RunConfig) -> None:
+    if 0 < config.num_epochs <= config.select_at_epoch:
+        raise UserError(
+            f"--select_at_epoch {config.select_at_epoch} leaves no epoch to train what is "
+            f"selected: --num_epochs is {config.num_epochs}"
+        )
     if config.stability == 1:
         raise UserError("--stability 1 has nothing to compare: it must be 0 or at least 2")
-
-
-def _check_budget(config: RunConfig) -> None:
-    if config.memory_budget is None:
-        return
-    train_type = train_type_named(config.train_type)
-    if not train_type.order:
-        able = ", ".join(entry.name for entry in TRAIN_TYPES.values() if entry.order)
-        raise UserError(
-            f"--memory_budget needs a train type that takes layers one after another, not "
-            f"{train_type.name}; choose one of {able}"
-        )
-    if config.rho is not None:
-        raise UserError("--memory_budget stands in place of --rho: give one of them")
-    if config.selection_file is not None:
-        raise UserError("--memory_budget has nothing to choose when --selection_file is given")
-    if config.select_at_epoch:
-        raise UserError(
-            "--memory_budget does not go with --select_at_epoch, which trains everything first"
-        )
-    if config.stability:
-        raise UserError(
-            "--memory_budget does not go with --stability, which compares selections of one "
-            "size: use --rho"
-        )

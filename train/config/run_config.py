@@ -176,6 +176,10 @@ class RunConfig:
         choices=("flops", "measured"),
     )
     profile_file: Optional[str] = _flag(None, "JSON file to keep these tensor times in")
+    step_times: bool = _switch(
+        "elastic_training: measure the time of a step beside the predicted one, which takes full "
+        "training's memory"
+    )
     prune: str = _flag(
         "structured",
         "prune_training: group lasso and pruned channels, or an l1 penalty alone",

@@ -89,7 +89,9 @@ def _least(
     head = trained_of(network.head)
     needs = {"training the head alone": training_memory(network, head, batch_size, config.frozen)}
     entry = train_type_named(config.train_type)
-    samples = selection_batch_size(config.batch_size) * config.selection_batches
+    samples = selection_batch_size(config.batch_size)
+    if config.aggregation == "pool":  # else one mini-batch after another
+        samples *= config.selection_batches
     selection = estimate_selection_memory(
         network, selection_batch_size(batch_size), samples, entry.cost, mode=mode
     )

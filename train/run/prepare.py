@@ -61,9 +61,19 @@ def prepare(config: RunConfig) -> tuple[Setting, Network]:
     if config.selection_file is not None:
         given = load_selection(config.selection_file, network.layers)
     steps_per_epoch = math.ceil(len(data.train) / config.batch_size)
+    _check_late_selection(config, steps_per_epoch)
     steps = max(1, config.num_epochs * steps_per_epoch)
     rates = LearningRateSchedule(config.learning_rate, config.weight_decay, steps)
     return Setting(config, data, given, rates, steps_per_epoch), network
+
+
+def _check_late_selection(config: RunConfig, steps_per_epoch: int) -> None:
+    before = config.select_at_epoch * steps_per_epoch
+    if before and config.max_steps is not None and config.max_steps <= before:
+        raise UserError(
+            f"--select_at_epoch {config.select_at_epoch} comes after {before} steps, and "
+            f"--max_steps {config.max_steps} ends the run before that"
+        )
 
 
 def load_data(config: RunConfig) -> DataBundle:

@@ -16,6 +16,7 @@ from models.weights import save_network
 from selection.selection import Selection
 from train.run import console
 from train.run.directory import RunDirectory
+from train.run.phase_estimates import PhaseEstimates
 from train.run.prepare import Setting
 from train.run.result import Measured, Meters, RunResult, make_result
 from train.schedule.base import Stage
@@ -40,6 +41,8 @@ class Recorder:
         self._built_parameters = network.params
         self._selections: list[Selection] = []
         self._metrics: list[dict] = []
+        self._estimates = PhaseEstimates(setting.config)
+        self._evaluated = False  # the present stage
         self.network = network
         self.meters = Meters(PhaseMeter(), PhaseMeter(), PhaseMeter())
         self._directory: Optional[RunDirectory] = None
@@ -82,6 +85,7 @@ class Recorder:
         changed = stage is not self._stage
         self._stage, self.network = stage, stage.network
         if changed:
+            self._evaluated = False
             gc.collect()  # a trainer's graphs are reference cycles
         if stage.selection is not former:
             self.add_selection(stage.selection)
@@ -89,6 +93,7 @@ class Recorder:
     def add_selection(self, selection: Selection) -> None:
         """Write and print a selection, which is the latest from now on."""
         self._selections.append(selection)
+        self._estimates.selects(self.network, selection)
         self.directory.add_selection(selection, epoch=len(self._metrics) + 1)
         print(console.selection_summary(selection), flush=True)
         if selection.num_selected and not selection.layers[-1].selected:
@@ -117,6 +122,10 @@ class Recorder:
             **self.stage.figures,
         }
         self._metrics.append(line)
+        if test_accuracy is not None and not self._evaluated:
+            self._evaluated = True
+            trained = self.stage.trainer.trained
+            self._estimates.evaluates(self.network, trained, self.eval_batch_size)
         self.directory.add_metrics(line)
         print(console.epoch_line(line, self._setting.config.num_epochs), flush=True)
         if epoch:
@@ -153,6 +162,7 @@ class Recorder:
             selections=self._selections,
             metrics=self._metrics,
             meters=self.meters,
+            estimates=self._estimates,
             eval_batch_size=self._eval_batch_size,
             steps=self.steps,
             wall_seconds=time.perf_counter() - self._started,

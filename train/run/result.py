@@ -8,22 +8,17 @@ from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
 from memory_utils import (
-    PhaseFigures,
     PhaseMeter,
     memory_report,
-    paper_memory,
     paper_notes,
-    paper_selection_memory,
     phase_figures,
 )
 from models.network import Network
 from models.trained import Trained
-from selection.memory import estimate_selection_memory
-from selection.registry import train_type_named
 from selection.selection import Selection
 from train.config.run_config import RunConfig
 from train.run.budget import budget_result
-from train.run.estimates import inference_memory, training_memory
+from train.run.phase_estimates import Accounts, PhaseEstimates
 
 
 class Meters(NamedTuple):
@@ -43,6 +38,7 @@ class Measured:
         built_parameters: those of the network before anything was pruned.
         selections: all there were; the latest belongs to ``network``.
         metrics: the lines of ``metrics.jsonl``.
+        estimates: what each phase should have taken.
         eval_batch_size: images per mini-batch of the evaluation; None if not settled yet.
         steps: optimizer steps.
         wall_seconds: from the parsed flags on.
@@ -53,6 +49,7 @@ class Measured:
     selections: Sequence[Selection]
     metrics: Sequence[dict]
     meters: Meters
+    estimates: PhaseEstimates
     eval_batch_size: Optional[int]
     steps: int
     wall_seconds: float
@@ -143,7 +140,7 @@ def make_result(
         total_parameters=measured.built_parameters,
         trained_share=trained_parameters / measured.built_parameters,
         eval_batch_size=measured.eval_batch_size,
-        memory=_memory(config, measured),
+        memory=_memory(measured),
         budget=budget_result(config.memory_budget, meters._asdict()),
         cpu_utilisation={phase: meter.cpu_percent for phase, meter in meters._asdict().items()},
         wall_seconds=measured.wall_seconds,
@@ -167,45 +164,10 @@ def _accuracies(metrics: Sequence[dict]) -> _Accuracies:
     return _Accuracies(best["test_accuracy"], best["epoch"], tested[-1]["test_accuracy"])
 
 
-def _memory(config: RunConfig, measured: Measured) -> dict[str, dict[str, Optional[float]]]:
+def _memory(measured: Measured) -> dict[str, dict[str, Optional[float]]]:
     """MB of each phase by each account; see :class:`RunResult`."""
-    return memory_report(
-        {
-            "selection": _of_selection(config, measured),
-            "training": _of_training(config, measured),
-            "evaluation": _of_evaluation(config, measured),
-        }
-    )
-
-
-def _of_selection(config: RunConfig, measured: Measured) -> PhaseFigures:
-    network, selection = measured.network, measured.selection
-    cost, at_once = "none", 0
-    if selection is not None:
-        at_once = selection.figures.get("images_per_pass", selection.samples)
-        if config.selection_file is None:
-            cost = train_type_named(selection.train_type).cost
-    estimate = estimate_selection_memory(network, config.batch_size, at_once, cost)
-    return phase_figures(
-        None if estimate is None else estimate.total,
-        paper_selection_memory(network, cost, config.batch_size),
-        measured.meters.selection,
-    )
-
-
-def _of_training(config: RunConfig, measured: Measured) -> PhaseFigures:
-    network, trained = measured.network, measured.trained
-    return phase_figures(
-        training_memory(network, trained, config.batch_size, config.frozen),
-        paper_memory(network, [one.variable for one in trained], config.batch_size),
-        measured.meters.training,
-    )
-
-
-def _of_evaluation(config: RunConfig, measured: Measured) -> PhaseFigures:
-    """Table 3 of the paper does not count it."""
-    size = measured.eval_batch_size
-    if size is None or _accuracies(measured.metrics).last is None:
-        return PhaseFigures()
-    estimate = inference_memory(measured.network, size, config.frozen, measured.trained)
-    return phase_figures(estimate, None, measured.meters.evaluation)
+    figures = {}
+    for phase, meter in measured.meters._asdict().items():
+        accounts: Accounts = getattr(measured.estimates, phase)
+        figures[phase] = phase_figures(accounts.estimate, accounts.paper, meter)
+    return memory_report(figures)

@@ -78,11 +78,12 @@ def carry_out(setting: Setting, recorder: Recorder) -> None:
     if config.stability:
         overlaps = stability(config, recorder.network, data)
         print(console.stability_lines(overlaps), flush=True)
-    choose = LayerChooser(config, data, recorder.meters.selection)
+    selecting = recorder.meters.selection
+    choose = LayerChooser(config, data, selecting)
     if config.select_only or config.plan:
         _only_select(setting, recorder, choose)
         return
-    schedule = schedule_for(Job(config, data, setting.rates, setting.given, choose))
+    schedule = schedule_for(Job(config, data, setting.rates, setting.given, choose, selecting))
     note = schedule.note(recorder.network)
     if note:
         print(note, flush=True)

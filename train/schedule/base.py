@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Optional
 
+from models.memory.phase_meter import PhaseMeter
 from models.network import Network
 from selection.selection import Selection
 from train.config.run_config import RunConfig
@@ -38,6 +39,7 @@ class Job:
         given: a selection to keep throughout, in place of the train type's.
         select: chooses layers of a network in its present state, by the run's train type; that
             is measured as selection.
+        selecting: the meter that does so, for what else a selection takes.
     """
 
     config: RunConfig
@@ -45,6 +47,7 @@ class Job:
     rates: LearningRateSchedule
     given: Optional[Selection]
     select: Callable[[Network], Selection]
+    selecting: PhaseMeter = field(default_factory=PhaseMeter)
 
 
 class TrainingSchedule:

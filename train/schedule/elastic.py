@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import tensorflow as tf
@@ -22,7 +23,8 @@ class ElasticSchedule(TrainingSchedule):
     referred to any more from here; whoever else holds it must let go of it, and collect garbage
     (its compiled step is a reference cycle), for its memory to be free.
 
-    Every choice gets the measured step times beside the predicted one, in its ``figures``.
+    With ``--step_times`` every choice gets the measured step times beside the predicted one, in
+    its ``figures``; that counts as selection, in time and in memory.
     """
 
     def first_stage(self, network: Network) -> Stage:
@@ -62,16 +64,21 @@ class ElasticSchedule(TrainingSchedule):
         return self._timed(Stage(network, selection, trainer))
 
     def _timed(self, stage: Stage) -> Stage:
-        """The stage with measured step times among the figures of its selection."""
-        times = measure_step_times(
-            stage.network,
-            stage.trainer.trained,
-            self.job.rates,
-            self._batch(),
-            frozen=self.job.config.frozen,
-        )
-        figures = {**stage.selection.figures, **times}
-        return replace(stage, selection=replace(stage.selection, figures=figures))
+        """The stage with measured step times among the figures of its selection, if asked for."""
+        if not self.job.config.step_times:
+            return stage
+        started = time.perf_counter()
+        with self.job.selecting:
+            times = measure_step_times(
+                stage.network,
+                stage.trainer.trained,
+                self.job.rates,
+                self._batch(),
+                frozen=self.job.config.frozen,
+            )
+        selection = stage.selection.timed(stage.selection.seconds + time.perf_counter() - started)
+        figures = {**selection.figures, **times}
+        return replace(stage, selection=replace(selection, figures=figures))
 
     def _batch(self) -> Batch:
         size, images = self.job.config.batch_size, self.job.data.train

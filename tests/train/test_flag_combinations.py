@@ -1,0 +1,107 @@
+"""Flags that would be ignored are refused, and the refusal names both sides."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+
+import pytest
+
+from common.errors import UserError
+from reproduce.item import Options
+from selection.registry import TRAIN_TYPES
+from train.config.command_line import parse_args
+from train.config.flag_combinations import RULES
+from train.config.run_config import RunConfig
+
+DIGITS = ["--model_name", "digitnet", "--dataset_name", "digits"]
+
+REFUSED = {
+    "--fisher tinytrain": "--train_type fisher_training, or with --stability, not with --train_ty",
+    "--interval 3": "elastic_training or prune_training, not with --train_type act_norm_betti",
+    "--profile measured": "--train_type elastic_training, not with --train_type act_norm_betti",
+    "--profile_file p.json": "--train_type elastic_training, not with --train_type act_norm_betti",
+    "--step_times": "--train_type elastic_training, not with --train_type act_norm_betti",
+    "--prune l1": "--train_type prune_training, not with --train_type act_norm_betti_train",
+    "--prune_ratio 0.5": "--train_type prune_training, not with --train_type act_norm_betti_train",
+    "--aggregation sum --train_type fisher": "Betti numbers (act_norm_betti_train, no_norm_",
+    "--selection_mode pairs --train_type last_k_training": "not with --train_type last_k_training",
+    "--selection_batches 3 --train_type fisher": "not with --train_type fisher_training",
+    "--rho_ch 0.5 --train_type last_k_training": "not with --train_type last_k_training",
+    "--selection_mode pairs --aggregation sum": "does nothing with --aggregation sum",
+    "--selection_seed 1 --train_type full_training": "look at images (act_norm_betti_train, no_no",
+    "--rho 0.3 --train_type full_training": "--rho 0.3 goes with act_norm_betti_train, no_norm_be",
+    "--prune l1 --interval 3 --train_type prunetrain": "--interval 3 does nothing with --prune l1",
+    "--prune l1 --prune_ratio 0.4 --train_type prunetrain": "does nothing with --prune l1",
+    "--select_at_epoch 2 --train_type elastic_training": "select once, not with --train_type elas",
+    "--select_at_epoch 9 --num_epochs 2": "--select_at_epoch 9 leaves no epoch to train what is s",
+    "--select_at_epoch 2 --num_epochs 2": "--num_epochs is 2",
+    "--select_at_epoch 2 --select_only": "does nothing with --select_only or --plan",
+    "--save_weights best --plan": "does nothing with --select_only or --plan",
+    "--selection_file x --train_type prunetrain": "select once, not with --train_type prune_train",
+    "--selection_file x --train_type elastic_training": "select once, not with --train_type elasti",
+    "--selection_file x --rho 0.3": "--rho 0.3 has nothing to choose when --selection_file is",
+    "--selection_file x --head always": "--head always has nothing to choose",
+    "--selection_file x --stability 3": "--stability 3 has nothing to choose",
+    "--selection_file x --select_only": "--select_only has nothing to choose",
+    "--memory_budget 9 --train_type elastic_training": "take layers one after another (act_norm",
+    "--memory_budget 9 --rho 0.2": "--memory_budget 9 stands in place of --rho: give one of them",
+    "--memory_budget 9 --selection_file x": "--memory_budget 9 has nothing to choose",
+    "--memory_budget 9 --select_at_epoch 1": "does not go with --select_at_epoch, which trains",
+    "--memory_budget 9 --stability 2": "compares selections of one size: use --rho",
+    "--plan --train_type full_training": "has nothing to vary unless the train type uses rho",
+    "--stability 1": "it must be 0 or at least 2",
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_a_flag_that_does_nothing_is_refused(words):
+    with pytest.raises(UserError) as caught:
+        parse_args([*DIGITS, *words.split()])
+    assert REFUSED[words] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+GO_TOGETHER = (
+    "--fisher tinytrain --train_type fisher",
+    "--fisher tinytrain --stability 2",
+    "--interval 3 --train_type elastic_training --profile measured --profile_file p.json",
+    "--prune l1 --train_type prunetrain",
+    "--prune_ratio 0.5 --interval 2 --train_type prunetrain",
+    "--aggregation sum --selection_batches 4",
+    "--selection_seed 1 --train_type fisher",
+    "--rho 0 --num_epochs 0",
+    "--select_at_epoch 1 --num_epochs 2",
+    "--selection_file x --train_type full_training --select_at_epoch 1",
+    "--memory_budget 9 --train_type last_k_training",
+)
+
+
+@pytest.mark.parametrize("words", GO_TOGETHER)
+def test_flags_that_go_together_do(words):
+    parse_args([*DIGITS, *words.split()])
+
+
+def test_every_rule_is_tried():
+    tried = {word[2:] for words in REFUSED for word in words.split() if word.startswith("--")}
+    assert {flag for rule in RULES for flag in rule.flags} <= tried | {"plan"}
+    assert {flag for rule in RULES for flag in rule.flags} <= {f.name for f in fields(RunConfig)}
+
+
+@pytest.mark.parametrize("train_type", TRAIN_TYPES)
+def test_the_configuration_of_any_run_can_be_used_again(train_type, tmp_path):
+
+    config = parse_args([*DIGITS, "--train_type", train_type])
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config.to_json()))
+    assert parse_args(["--config", str(path)]) == config
+
+
+def test_flags_for_every_run_reach_those_they_are_for():
+    options = Options(flags={"selection_mode": "pairs", "eval_every": 5})
+    betti, full = (
+        options.spec("digitnet", "digits", method).flags
+        for method in ("act_norm_betti_train", "full_training")
+    )
+    assert betti["selection_mode"] == "pairs" and "selection_mode" not in full
+    assert betti["eval_every"] == full["eval_every"] == 5

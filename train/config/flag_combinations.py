@@ -1,0 +1,188 @@
+"""Which flag goes with what: one table, for refusals, documents and sweeps.
+
+A flag counts as given where its value is neither the default nor what ``auto`` comes to, so that
+the ``config.json`` of a run, which names every setting, can be used again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from selection.registry import TRAIN_TYPES, TrainType, train_type_named
+from selection.selection_mode import SelectionMode
+from train.config import paper_constants as paper
+from train.config.run_config import RunConfig
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``flags`` do something only where ``applies``.
+
+    Attributes:
+        words: what they go with, after the name of the flag.
+        by_train_type: whether that depends on the train type.
+    """
+
+    flags: tuple[str, ...]
+    words: str
+    applies: Callable[[RunConfig], bool]
+    by_train_type: bool = False
+
+
+def _entry(config: RunConfig) -> TrainType:
+    return train_type_named(config.train_type)
+
+
+def _names(fits: Callable[[TrainType], bool]) -> str:
+    return ", ".join(entry.name for entry in TRAIN_TYPES.values() if fits(entry))
+
+
+def _trains(config: RunConfig) -> bool:
+    return not (config.select_only or config.plan)
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        ("rho",),
+        f"goes with {_names(lambda entry: entry.uses_rho)}",
+        lambda config: _entry(config).uses_rho,
+        by_train_type=True,
+    ),
+    Rule(
+        ("rho_ch", "aggregation", "selection_mode", "selection_batches"),
+        f"goes with train types that rank by Betti numbers ({_names(lambda one: one.by_betti)})",
+        lambda config: _entry(config).by_betti,
+        by_train_type=True,
+    ),
+    Rule(
+        ("selection_mode",),
+        "does nothing with --aggregation sum, which never pools mini-batches",
+        lambda config: config.aggregation == "pool",
+    ),
+    Rule(
+        ("selection_seed",),
+        f"goes with train types that look at images ({_names(lambda one: one.cost != 'none')})",
+        lambda config: _entry(config).cost != "none",
+        by_train_type=True,
+    ),
+    Rule(
+        ("fisher",),
+        "goes with --train_type fisher_training, or with --stability",
+        lambda config: config.train_type == "fisher_training" or config.stability > 0,
+        by_train_type=True,
+    ),
+    Rule(
+        ("profile", "profile_file", "step_times"),
+        "goes with --train_type elastic_training",
+        lambda config: config.train_type == "elastic_training",
+        by_train_type=True,
+    ),
+    Rule(
+        ("prune", "prune_ratio"),
+        "goes with --train_type prune_training",
+        lambda config: config.train_type == "prune_training",
+        by_train_type=True,
+    ),
+    Rule(
+        ("interval",),
+        "goes with --train_type elastic_training or prune_training",
+        lambda config: _entry(config).schedule != "once",
+        by_train_type=True,
+    ),
+    Rule(
+        ("interval", "prune_ratio"),
+        "does nothing with --prune l1, which prunes nothing",
+        lambda config: config.prune != "l1" or config.train_type != "prune_training",
+    ),
+    Rule(
+        ("select_at_epoch",),
+        "goes with train types that select once",
+        lambda config: _entry(config).schedule == "once",
+        by_train_type=True,
+    ),
+    Rule(
+        ("selection_file",),
+        "goes with train types that select once",
+        lambda config: _entry(config).schedule == "once",
+        by_train_type=True,
+    ),
+    Rule(
+        (
+            *("rho", "rho_ch", "memory_budget", "head", "aggregation", "selection_mode"),
+            *("selection_batches", "selection_seed", "stability", "select_only", "plan"),
+        ),
+        "has nothing to choose when --selection_file is given",
+        lambda config: config.selection_file is None,
+    ),
+    Rule(
+        ("memory_budget",),
+        f"goes with train types that take layers one after another "
+        f"({_names(lambda entry: bool(entry.order))})",
+        lambda config: bool(_entry(config).order),
+        by_train_type=True,
+    ),
+    Rule(
+        ("memory_budget",),
+        "stands in place of --rho: give one of them",
+        lambda config: config.rho is None,
+    ),
+    Rule(
+        ("memory_budget",),
+        "does not go with --select_at_epoch, which trains everything first",
+        lambda config: not config.select_at_epoch,
+    ),
+    Rule(
+        ("memory_budget",),
+        "does not go with --stability, which compares selections of one size: use --rho",
+        lambda config: not config.stability,
+    ),
+    Rule(
+        ("plan",),
+        f"has nothing to vary unless the train type uses rho "
+        f"({_names(lambda entry: entry.uses_rho)})",
+        lambda config: _entry(config).uses_rho,
+        by_train_type=True,
+    ),
+    Rule(
+        ("select_at_epoch", "save_weights"),
+        "does nothing with --select_only or --plan, which train nothing",
+        _trains,
+    ),
+)
+
+
+def asks_for(config: RunConfig, name: str) -> bool:
+    """Whether ``config`` has a value of ``name`` that only its user can have given."""
+    value = getattr(config, name)
+    return value not in (_DEFAULTS[name], None) and value != _automatic(config, name)
+
+
+_DEFAULTS: dict[str, Any] = {entry.name: entry.default for entry in fields(RunConfig)}
+
+
+def _automatic(config: RunConfig, name: str) -> Any:
+    """What ``auto`` comes to without a budget (``resolve.py``)."""
+    if name == "rho":
+        return paper.RHO
+    if name == "selection_mode":
+        return SelectionMode.FAST
+    if name == "selection_batches":
+        return paper.selection_batches(config.batch_size)
+    return None
+
+
+def as_typed(config: RunConfig, name: str) -> str:
+    """The flag as on a command line."""
+    value = getattr(config, name)
+    if value is True:
+        return f"--{name}"
+    return f"--{name} {value:g}" if isinstance(value, float) else f"--{name} {value}"
+
+
+def without_effect(config: RunConfig, name: str) -> bool:
+    """Whether ``name`` would be refused in ``config`` because of its train type."""
+    return any(
+        name in rule.flags and rule.by_train_type and not rule.applies(config) for rule in RULES
+    )

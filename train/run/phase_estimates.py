@@ -1,0 +1,79 @@
+"""What each phase of a run should take: the largest estimate there was, as peaks are measured.
+
+A run that prunes trains several networks, one that selects late two sets of layers, and
+ElasticTrainer many: what is measured is the peak of all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Optional
+
+from memory_utils import paper_memory, paper_selection_memory
+from models.network import Network
+from models.trained import Trained
+from selection.memory import estimate_selection_memory
+from selection.registry import train_type_named
+from selection.selection import Selection
+from train.config.paper_constants import selection_batch_size
+from train.config.run_config import RunConfig
+from train.run.estimates import inference_memory, training_memory
+
+
+class Accounts(NamedTuple):
+    """MB by the estimate and by the paper's accounting; None where there is none."""
+
+    estimate: Optional[float] = None
+    paper: Optional[float] = None
+
+    def at_least(self, other: Accounts) -> Accounts:
+        """The larger of each."""
+        return Accounts(_larger(self.estimate, other.estimate), _larger(self.paper, other.paper))
+
+
+class PhaseEstimates:
+    """One run's.
+
+    Attributes:
+        selection, training, evaluation: the largest until now.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self._config = config
+        self.selection = Accounts()
+        self.training = Accounts()
+        self.evaluation = Accounts()
+
+    def selects(self, network: Network, selection: Selection) -> None:
+        """``selection`` was made of ``network``, and is what is trained from now on."""
+        self.selection = self.selection.at_least(self._of_selection(network, selection))
+        trained = selection.trained(network.layers)
+        config = self._config
+        training = Accounts(
+            training_memory(network, trained, config.batch_size, config.frozen),
+            paper_memory(network, [one.variable for one in trained], config.batch_size),
+        )
+        self.training = self.training.at_least(training)
+
+    def evaluates(self, network: Network, trained: Sequence[Trained], batch_size: int) -> None:
+        """``network`` is evaluated while ``trained`` is; Table 3 of the paper does not count it."""
+        estimate = inference_memory(network, batch_size, self._config.frozen, trained)
+        self.evaluation = self.evaluation.at_least(Accounts(estimate))
+
+    def _of_selection(self, network: Network, selection: Selection) -> Accounts:
+        if self._config.selection_file is not None:
+            return Accounts()
+        cost = train_type_named(selection.train_type).cost
+        at_once = selection.figures.get("images_per_pass", selection.samples)
+        # A backward pass takes the images that were looked at, and no more.
+        size = selection_batch_size(self._config.batch_size) if cost == "forward" else at_once
+        estimate = estimate_selection_memory(network, size, at_once, cost)
+        return Accounts(
+            None if estimate is None else estimate.total,
+            paper_selection_memory(network, cost, size),
+        )
+
+
+def _larger(one: Optional[float], other: Optional[float]) -> Optional[float]:
+    known = [value for value in (one, other) if value is not None]
+    return max(known, default=None)
