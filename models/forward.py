@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Optional
 
 import tensorflow as tf
 
+from models.dropout import DropoutMasks
 from models.kinds import LayerKind, kind_of
 
 Override = Callable[..., tf.Tensor]
@@ -16,14 +18,14 @@ def forward(
     images: tf.Tensor,
     overrides: Mapping[int, Override],
     *,
-    training: bool,
+    dropout: Optional[DropoutMasks] = None,
 ) -> tf.Tensor:
     """The output of ``model`` for ``images``, in execution order, on the true graph.
 
     Args:
         images: raw pixels ``[batch, size, size, 3]``, float32.
         overrides: ``id(Keras layer)`` -> the function called on its inputs in place of the layer.
-        training: passed to the layers that know the flag (dropout).
+        dropout: of a training step; None turns dropout off.
 
     Returns:
         Logits ``[batch, classes]``.
@@ -31,7 +33,7 @@ def forward(
     values = {id(model.inputs[0]): images}
     for layer in model.layers:
         if kind_of(layer) is not LayerKind.INPUT:
-            values[id(layer.output)] = call_layer(layer, values, overrides, training=training)
+            values[id(layer.output)] = call_layer(layer, values, overrides, dropout)
     return values[id(model.outputs[0])]
 
 
@@ -39,12 +41,11 @@ def call_layer(
     layer: tf.keras.layers.Layer,
     values: Mapping[int, tf.Tensor],
     overrides: Mapping[int, Override],
-    *,
-    training: bool,
+    dropout: Optional[DropoutMasks] = None,
 ) -> tf.Tensor:
     """The output of one layer of a flat model, for ``id(symbolic tensor)`` -> value of its inputs.
 
-    ``overrides`` and ``training`` as in :func:`forward`.
+    ``overrides`` and ``dropout`` as in :func:`forward`.
     """
     # Keras' own way from the symbolic arguments of a call to real ones: the operations of the
     # preprocessing carry constants among their arguments.
@@ -55,7 +56,8 @@ def call_layer(
     if id(layer) in overrides:
         return overrides[id(layer)](*arguments)
     if kind_of(layer) is LayerKind.DROPOUT:
-        options["training"] = training
+        (x,) = arguments
+        return x if dropout is None else x * dropout.mask(layer, x)
     return layer(*arguments, **options)
 
 

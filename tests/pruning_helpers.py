@@ -94,7 +94,7 @@ def calibrate(network: Network, seed: int = 4) -> None:
     images = tf.cast(
         random_pixels(8, network.model.input_shape[1], seed), network.model.inputs[0].dtype
     )
-    forward(network.model, images, overrides, training=False)
+    forward(network.model, images, overrides)
 
 
 def random_network(name: str, bn_mode: str = "inference") -> Network:

@@ -108,7 +108,8 @@ class Trainer:
 
     def _take_step(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """One optimizer step: the mean loss before it, and how many samples it got right."""
-        loss, logits, gradients = self._gradients(images, labels)
+        step = self.optimizer.iterations.read_value()
+        loss, logits, gradients = self._gradients(images, labels, step)
         if self._penalty is not None:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(self.variables)

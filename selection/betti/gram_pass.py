@@ -116,7 +116,7 @@ class GramPass:
             keras_layer = self._layers[position].keras_layer
             compute = overrides.get(id(keras_layer), keras_layer)
             overrides[id(keras_layer)] = _observed(compute, reduce, done)
-        forward(self._network.model, tf.cast(images, tf.float32), overrides, training=False)
+        forward(self._network.model, tf.cast(images, tf.float32), overrides)
 
     def _norms_read_with(self, samples: int) -> dict[int, int]:
         """Position of a layer -> position of the batch norm that only scales and shifts it."""

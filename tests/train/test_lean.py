@@ -27,6 +27,7 @@ from train.trainer import Trainer
 
 _layers = tf.keras.layers
 CLASSES = 5
+STEP = tf.constant(7, tf.int64)
 
 
 def _shuffled(model: tf.keras.Model) -> tf.keras.Model:
@@ -111,7 +112,7 @@ MODELS: dict[str, Callable[[], tf.keras.Model]] = {
 
 def _gradients(kind, model, trained, images, labels):
     compiled = tf.function(kind(model, Leaves(trained)), autograph=False)
-    loss, logits, gradients = compiled(images, labels)
+    loss, logits, gradients = compiled(images, labels, STEP)
     return float(loss), logits.numpy(), [gradient.numpy() for gradient in gradients]
 
 
@@ -183,7 +184,7 @@ def _packings(network, variables) -> int:
     """How many masks a step on ``variables`` packs."""
     compiled = tf.function(LeanGradients(network.model, Leaves(whole(network, variables))))
     pixels = tf.TensorSpec([None, *network.model.input_shape[1:]], tf.float32)
-    graph = compiled.get_concrete_function(pixels, tf.TensorSpec([None], tf.int64)).graph
+    graph = compiled.get_concrete_function(pixels, tf.TensorSpec([None], tf.int64), STEP).graph
     return sum(op.type == "RightShift" for op in graph.get_operations())
 
 

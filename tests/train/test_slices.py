@@ -46,7 +46,7 @@ def _small_vit() -> tf.keras.Model:
 
 def _gradients(kind, model, trained, images):
     labels = tf.range(tf.shape(images)[0], dtype=tf.int64) % 6
-    return kind(model, Leaves(trained))(images, labels)[1:]
+    return kind(model, Leaves(trained))(images, labels, tf.constant(0, tf.int64))[1:]
 
 
 def _trained(model, share: float) -> list[Trained]:
@@ -86,7 +86,9 @@ def test_no_full_weight_gradient_is_computed():
     step = tf.function(LeanGradients(model, Leaves(trained)), autograph=False)
 
     labels = tf.TensorSpec([4], tf.int64)
-    graph = step.get_concrete_function(tf.TensorSpec([4, 12, 12, 3]), labels).graph
+    graph = step.get_concrete_function(
+        tf.TensorSpec([4, 12, 12, 3]), labels, tf.constant(0, tf.int64)
+    ).graph
     operations = [op for op in graph.get_operations() if "BackpropFilter" in op.type]
     shapes = [op.outputs[0].shape.as_list() for op in operations]
     wanted = [one.variable for one in trained if one.variable.shape.rank == 4]

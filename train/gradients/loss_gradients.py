@@ -15,13 +15,14 @@ class LossGradients(Protocol):
     """
 
     def __call__(
-        self, images: tf.Tensor, labels: tf.Tensor
+        self, images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, list[Optional[tf.Tensor]]]:
         """In training, dropout on.
 
         Args:
             images: raw pixels ``[batch, size, size, 3]``, float32 in [0, 255].
             labels: int64 ``[batch]``.
+            step: of the optimizer, int64 scalar; decides what dropout drops.
 
         Returns:
             The mean loss in nats, a scalar; the logits ``[batch, classes]``; and the gradient of

@@ -6,6 +6,7 @@ from typing import Optional
 
 import tensorflow as tf
 
+from models.dropout import DropoutMasks
 from models.forward import forward
 from train.gradients.leaves import Leaves
 from train.gradients.merged import merged_layers
@@ -25,12 +26,13 @@ class StockGradients:
         self._overrides = merged_layers(leaves)
 
     def __call__(
-        self, images: tf.Tensor, labels: tf.Tensor
+        self, images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, list[Optional[tf.Tensor]]]:
         """Mean loss, logits and gradients; see ``LossGradients``."""
+        dropout = DropoutMasks(self._model, step)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._variables)
-            logits = forward(self._model, images, self._overrides, training=True)
+            logits = forward(self._model, images, self._overrides, dropout=dropout)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
             loss = tf.reduce_mean(losses)
         return loss, logits, tape.gradient(loss, self._variables)

@@ -7,6 +7,7 @@ from typing import Optional
 
 import tensorflow as tf
 
+from models.dropout import DropoutMasks
 from models.forward import call_layer
 from train.gradients.lean.layer_rules import LayerCall, layer_with_vjp
 from train.gradients.lean.order import after
@@ -42,6 +43,7 @@ class LeanGradients:
         Raises:
             ValueError: a slice is to be trained of a kind of layer that knows none.
         """
+        self._model = model
         self._pixels, self._output = id(model.inputs[0]), id(model.outputs[0])
         self._leaves = leaves
         self._units = units_of(model, leaves)
@@ -50,11 +52,11 @@ class LeanGradients:
         self._overrides = merged_layers(leaves)
 
     def __call__(
-        self, images: tf.Tensor, labels: tf.Tensor
+        self, images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, list[Optional[tf.Tensor]]]:
         """Mean loss, logits and gradients; see ``LossGradients``."""
         values = {self._pixels: images}
-        tape = self._forward_with_tape(self._units, values)
+        tape = self._forward_with_tape(self._units, values, DropoutMasks(self._model, step))
         logits = values.pop(self._output)
         losses, gradient = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(
             features=logits, labels=labels
@@ -68,23 +70,27 @@ class LeanGradients:
     def logits(self, images: tf.Tensor) -> tf.Tensor:
         """Logits ``[batch, classes]`` with dropout off, nothing saved."""
         values = {self._pixels: images}
-        self._forward(self._units, values, training=False)
+        self._forward(self._units, values)
         return values[self._output]
 
-    def _forward(self, units: Sequence[Unit], values: Values, *, training: bool) -> None:
+    def _forward(
+        self, units: Sequence[Unit], values: Values, dropout: Optional[DropoutMasks] = None
+    ) -> None:
         """Compute ``units`` from ``values``, into ``values``; nothing is saved."""
         for unit in units:
             if isinstance(unit, RecomputedBranch):
-                self._forward(unit.units, values, training=training)
+                self._forward(unit.units, values, dropout)
             elif isinstance(unit, LinearUnit):
                 (x,) = unit.inputs
                 values[id(unit.output)] = unit.linear.forward(values[id(x)])
             else:
                 (layer,) = unit.layers
-                output = call_layer(layer, values, self._overrides, training=training)
+                output = call_layer(layer, values, self._overrides, dropout)
                 values[id(unit.output)] = output
 
-    def _forward_with_tape(self, units: Sequence[Unit], values: Values) -> Tape:
+    def _forward_with_tape(
+        self, units: Sequence[Unit], values: Values, dropout: DropoutMasks
+    ) -> Tape:
         """The same in training, and the tape of the units that a gradient goes back through."""
         # The order of branches is left to TensorFlow: it fuses a convolution with the addition of
         # a residual branch, and does not see that this closes a circle where we put them in order.
@@ -92,41 +98,53 @@ class LeanGradients:
         for unit in units:
             if id(unit.output) in self._needs_grad:
                 inputs = [values[id(tensor)] for tensor in unit.inputs]
-                values[id(unit.output)], vjp = self._unit_with_vjp(unit, inputs)
+                values[id(unit.output)], vjp = self._unit_with_vjp(unit, inputs, dropout)
                 tape.append((unit, vjp))
             else:
-                self._forward([unit], values, training=True)
+                self._forward([unit], values, dropout)
         return tape
 
-    def _unit_with_vjp(self, unit: Unit, inputs: Sequence[tf.Tensor]) -> OutputAndVjp:
+    def _unit_with_vjp(
+        self, unit: Unit, inputs: Sequence[tf.Tensor], dropout: DropoutMasks
+    ) -> OutputAndVjp:
         needs_input_grad = [id(tensor) in self._needs_grad for tensor in unit.inputs]
         if isinstance(unit, LinearUnit):
             (x,), (needs_x_grad,) = inputs, needs_input_grad
             output_is_saved = id(unit.output) in self._saved_whole
             return unit.linear.with_vjp(x, needs_x_grad, output_is_saved=output_is_saved)
         if isinstance(unit, RecomputedBranch):
-            return self._branch_with_vjp(unit, inputs)
+            return self._branch_with_vjp(unit, inputs, dropout)
         (layer,) = unit.layers
         return layer_with_vjp(
-            LayerCall(layer, unit.inputs, inputs, needs_input_grad, self._leaves, self._overrides)
+            LayerCall(
+                layer,
+                unit.inputs,
+                inputs,
+                needs_input_grad,
+                self._leaves,
+                self._overrides,
+                dropout,
+            )
         )
 
     def _branch_with_vjp(
-        self, branch: RecomputedBranch, inputs: Sequence[tf.Tensor]
+        self, branch: RecomputedBranch, inputs: Sequence[tf.Tensor], dropout: DropoutMasks
     ) -> OutputAndVjp:
         ids = [id(tensor) for tensor in branch.inputs]
 
         def vjp(dy: tf.Tensor, gradients: WeightGradients) -> Sequence[Optional[tf.Tensor]]:
             # What is computed again only up to where somebody needs it: TensorFlow drops the rest.
             tape = self._forward_with_tape(
-                branch.units, dict(zip(ids, [after(dy, value) for value in inputs]))
+                branch.units,
+                dict(zip(ids, [after(dy, value) for value in inputs])),
+                dropout.at(after(dy, dropout.step)),
             )
             cotangents = {id(branch.output): dy}
             self._backward(tape, cotangents, gradients)
             return [cotangents.get(one) for one in ids]
 
         values = dict(zip(ids, inputs))
-        self._forward(branch.units, values, training=True)
+        self._forward(branch.units, values, dropout)
         return values[id(branch.output)], vjp
 
     def _backward(self, tape: Tape, cotangents: Values, gradients: WeightGradients) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
+from models.dropout import DropoutMasks
 from models.forward import Override, call_layer
 from models.graph.fusion import by_windows, rectifier
 from models.kinds import LayerKind, kind_of
@@ -30,6 +31,7 @@ class LayerCall:
         needs_input_grad: for each of them.
         leaves: what is trained.
         overrides: ``id(Keras layer)`` -> how it is computed, for those trained in slices.
+        dropout: of this step.
     """
 
     layer: tf.keras.layers.Layer
@@ -38,6 +40,7 @@ class LayerCall:
     needs_input_grad: Sequence[bool]
     leaves: Leaves
     overrides: Mapping[int, Override]
+    dropout: DropoutMasks
 
     @property
     def x(self) -> tf.Tensor:
@@ -49,7 +52,7 @@ class LayerCall:
         """Computed anew at each call, of other inputs if they are given; dropout is on."""
         inputs = self.inputs if inputs is None else inputs
         values = {id(tensor): value for tensor, value in zip(self.tensors, inputs)}
-        return call_layer(self.layer, values, self.overrides, training=True)
+        return call_layer(self.layer, values, self.overrides, self.dropout)
 
 
 # None where a layer of this kind is not of the sort that the rule is for.
@@ -191,8 +194,14 @@ def _max_pooling(call: LayerCall) -> OutputAndVjp:
 
 
 def _dropout(call: LayerCall) -> OutputAndVjp:
-    mask = call.output([tf.ones_like(call.x)])  # 0, or 1 / (1 - rate)
-    return call.x * mask, lambda dy, _: [dy * mask]
+    dropout = call.dropout
+
+    def vjp(dy: tf.Tensor, _: WeightGradients) -> list[tf.Tensor]:
+        # Made again: nothing is saved.
+        again = dropout.at(after(dy, dropout.step))
+        return [dy * again.mask(call.layer, dy)]
+
+    return call.output(), vjp
 
 
 def _self_attention(call: LayerCall) -> OutputAndVjp:
