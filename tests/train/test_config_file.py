@@ -77,6 +77,17 @@ def test_what_print_config_prints_is_such_a_file(tmp_path, capsys):
     assert not list(tmp_path.glob("runs"))
 
 
+@pytest.mark.parametrize(
+    "flag", ["data_dir", "cache_dir", "output_dir", "weights", "selection_file", "profile_file"]
+)
+def test_the_home_folder_is_understood_in_every_path(flag, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    flags = ["--model_name", "digitnet", "--dataset_name", "digits"]
+    flags += ["--train_type", "elastic_training"] if flag == "profile_file" else []
+    config = parse_args([*flags, f"--{flag}=~/a/b"])
+    assert getattr(config, flag) == str(tmp_path / "a" / "b")
+
+
 def test_every_setting_survives_its_file(tmp_path):
     config = resolve(RunConfig(memory_budget=30.5, num_classes=7, rotation=0.0, run_name="a"))
     path = _file(tmp_path, config.to_json())

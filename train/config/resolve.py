@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
-from typing import Any
+from typing import Any, Optional
 
 from models.registry import BACKBONES
 from selection.registry import train_type_named
@@ -12,6 +13,8 @@ from train.config import paper_constants as paper
 from train.config.dataset_names import resolve_dataset_name
 from train.config.flag_rules import check_flags
 from train.config.run_config import RunConfig
+
+_PATHS = ("data_dir", "cache_dir", "output_dir", "weights", "selection_file", "profile_file")
 
 
 def resolve(config: RunConfig) -> RunConfig:
@@ -24,8 +27,10 @@ def resolve(config: RunConfig) -> RunConfig:
     Raises:
         UserError: a value is out of its range, or flags contradict each other.
     """
+    paths: dict[str, Any] = {name: _expanded(getattr(config, name)) for name in _PATHS}
     config = replace(
         config,
+        **paths,
         dataset_name=resolve_dataset_name(config.dataset_name),
         train_type=train_type_named(config.train_type).name,
     )
@@ -42,6 +47,11 @@ def resolve(config: RunConfig) -> RunConfig:
     )
     backbone.check_input_size(config.input_size)
     return config
+
+
+def _expanded(path: Optional[str]) -> Optional[str]:
+    """With the home folder in place of ``~``, which shells leave alone behind ``=``."""
+    return None if path is None else os.path.expanduser(path)
 
 
 def _filled_in(config: RunConfig, **defaults: object) -> RunConfig:
