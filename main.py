@@ -26,7 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from models.memory.allocator import reserve_region
         from train.run.story import run
 
-        reserve_region()
+        note = reserve_region()
+        if note is not None:
+            print(f"main.py: note: {note}", file=sys.stderr)
         run(config)
     except UserError as error:
         print(f"main.py: error: {error}", file=sys.stderr)

@@ -61,15 +61,46 @@ def prepare_tensorflow() -> None:
 def load_tensorflow() -> Any:
     """The module ``tensorflow``, imported with what :func:`prepare_tensorflow` sets.
 
+    What ``~/.keras/keras.json`` says is not heeded (see :func:`settle_keras`).
+
     Raises:
         UserError: it is not installed, or its Keras would not be Keras 2.
     """
+    prepare_tensorflow()
+    _check_keras()
     if "tensorflow" not in sys.modules:
-        prepare_tensorflow()
-        _check_keras()
-        with _without_notices():
-            importlib.import_module("tensorflow")
+        with _without_notices(), _without_keras_file():
+            _ = importlib.import_module("tensorflow").keras.backend  # reads the file
+    settle_keras()
     return sys.modules["tensorflow"]
+
+
+def settle_keras() -> None:
+    """What networks are built with, whatever the user's ``keras.json`` says: as in the paper.
+
+    With other values, Keras would build another network without a word.
+    """
+    backend = sys.modules["tensorflow"].keras.backend
+    backend.set_image_data_format("channels_last")
+    backend.set_floatx("float32")
+    backend.set_epsilon(1e-7)
+
+
+@contextmanager
+def _without_keras_file() -> Iterator[None]:
+    """Keep Keras from reading ``keras.json``, where a wrong one ends it, and from writing one.
+
+    Without a home folder, it would make one that is called ``~``.
+    """
+    name = "KERAS_HOME"
+    before = os.environ.get(name)
+    os.environ[name] = os.devnull  # no folder: nothing lies in it, and none can be made
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 def keras_2_is_apart() -> bool:

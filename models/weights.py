@@ -99,7 +99,7 @@ def _check_shapes(
             path,
             f"does not fit {model.name}: its layer {layer.name} is a whole model with "
             f"{len(found)} arrays",
-            f'write that one alone, model.get_layer("{layer.name}").save_weights("FILE.h5"), '
+            f'write that one alone, model.get_layer("{layer.name}").save("FILE.h5"), '
             "and give that file",
         )
     raise WeightsError(

@@ -113,9 +113,9 @@ def test_a_model_inside_a_model_is_one_short_line(tmp_path):
         load_h5(features, str(path))
     message = str(caught.value)
     assert "its layer inner is a whole model with 45 arrays" in message, message
-    assert 'model.get_layer("inner").save_weights("FILE.h5")' in message and len(message) < 300
+    assert 'model.get_layer("inner").save("FILE.h5")' in message and len(message) < 300
     # What it advises works.
-    outer.get_layer("inner").save_weights(str(path))
+    outer.get_layer("inner").save(str(path))
     load_h5(features, str(path))
 
 
