@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import Any, Optional
 
 from common.errors import UserError
+from common.home import prepare_matplotlib
 
 _SETTINGS = {
     "TF_CPP_MIN_LOG_LEVEL": "3",  # quiet start-up
@@ -48,7 +49,10 @@ for line in sys.stdin.buffer:
 
 
 def prepare_tensorflow() -> None:
-    """Set what TensorFlow reads when it is first imported. What is set already stays."""
+    """Set what TensorFlow and Matplotlib read when they are first imported.
+
+    What is set already stays.
+    """
     settings = dict(_SETTINGS)
     if platform.machine() in ("x86_64", "AMD64"):
         settings.update(_X86_SETTINGS)
@@ -56,6 +60,7 @@ def prepare_tensorflow() -> None:
         settings[_LEGACY_KERAS] = "1"
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+    prepare_matplotlib()
 
 
 def load_tensorflow() -> Any:

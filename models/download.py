@@ -22,6 +22,7 @@ from common.home import home
 from models.weight_files import WeightsError
 
 SILENCE_S = 20.0  # seconds without a byte after which a download is given up
+_LAST_RESORT = "/tmp/.keras"  # Keras' own, where ~/.keras cannot be written
 _CHUNK = 1 << 16  # bytes
 _WAYS_OUT = "give a file with --weights PATH, or start from random weights with --weights none"
 _Part = Union[int, bytes, Exception, None]
@@ -83,11 +84,11 @@ def published_path(file: Published, silence_s: float = SILENCE_S) -> str:
 
 
 def _cache_folders() -> list[Path]:
-    """Keras' own, and the one that Keras takes where that cannot be written.
+    """Keras' own and its last resort.
 
     They are all read: the files may lie in one that cannot be written.
     """
-    roots = [os.environ.get("KERAS_HOME", ""), "/tmp/.keras"]
+    roots = [os.environ.get("KERAS_HOME", ""), _LAST_RESORT]
     if home() is not None:
         roots.insert(1, "~/.keras")
     return [Path(os.path.expanduser(root)) / "models" for root in roots if root]

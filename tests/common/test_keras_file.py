@@ -18,7 +18,8 @@ from models.registry import BACKBONES
 import tensorflow as tf
 model = build_network(BACKBONES["digitnet"], 5, 32, "digits").model
 assert model.get_layer("block3_relu").output.shape == (None, 8, 8, 64)
-assert {weight.dtype for weight in model.weights} == {tf.float32} and model.output.dtype == "float32"
+assert {weight.dtype for weight in model.weights} == {tf.float32}
+assert model.output.dtype == "float32"
 assert model.get_layer("stem_conv").data_format == "channels_last"
 assert tf.keras.backend.epsilon() == 1e-7
 """
@@ -33,6 +34,7 @@ _LOADED = "from common.environment import load_tensorflow; load_tensorflow()\n"
         # Of these Keras itself makes a traceback.
         ("KERAS_HOME", {"floatx": "bfloat16"}, _LOADED + _NETWORK),
     ],
+    ids=["imported", "loaded", "wrong"],
 )
 def test_another_keras_file_builds_the_same_network(tmp_path, variable, content, code):
     folder = tmp_path if variable == "KERAS_HOME" else tmp_path / ".keras"

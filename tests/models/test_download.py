@@ -30,6 +30,7 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("KERAS_HOME", raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(download, "_LAST_RESORT", str(tmp_path / "last"))
     folder = tmp_path / "home" / ".keras" / "models"
     folder.mkdir(parents=True)
     return folder
@@ -154,6 +155,17 @@ def test_kept_files_are_loaded_from_a_home_that_cannot_be_written(cache, monkeyp
         np.testing.assert_array_equal(a, b)
     message = _refused(Published("it", "http://127.0.0.1:9/", "absent.h5"))
     assert "cannot be kept" in message and str(cache) in message and "KERAS_HOME" in message
+
+
+def test_without_a_home_that_can_be_written_files_go_where_keras_puts_them(
+    cache, server, monkeypatch
+):
+    last = cache.parents[2] / "last" / "models"
+    file = Published("it", f"{server}/file", "a.npz")
+    monkeypatch.setenv("HOME", "/dev/null")
+    assert published_path(file) == str(last / "a.npz")
+    monkeypatch.setattr(download, "home", lambda: None)
+    assert published_path(file) == str(last / "a.npz")
 
 
 def test_keras_home_is_where_files_are_kept_and_home_is_read_too(cache, server, monkeypatch):
