@@ -26,7 +26,9 @@ def _run(argv: Sequence[str] | None) -> int:
     from models.memory.allocator import reserve_region
     from train.run.story import run
 
-    reserve_region()
+    note = reserve_region()
+    if note is not None:
+        print(f"main.py: note: {note}", file=sys.stderr)
     run(config)
     return 0
 

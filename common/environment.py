@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import Any, Optional
 
 from common.errors import UserError
+from common.home import prepare_matplotlib
 
 _SETTINGS = {
     "TF_CPP_MIN_LOG_LEVEL": "3",  # quiet start-up
@@ -48,7 +49,10 @@ for line in sys.stdin.buffer:
 
 
 def prepare_tensorflow() -> None:
-    """Set what TensorFlow reads when it is first imported. What is set already stays."""
+    """Set what TensorFlow and Matplotlib read when they are first imported.
+
+    What is set already stays.
+    """
     settings = dict(_SETTINGS)
     if platform.machine() in ("x86_64", "AMD64"):
         settings.update(_X86_SETTINGS)
@@ -56,20 +60,52 @@ def prepare_tensorflow() -> None:
         settings[_LEGACY_KERAS] = "1"
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+    prepare_matplotlib()
 
 
 def load_tensorflow() -> Any:
     """The module ``tensorflow``, imported with what :func:`prepare_tensorflow` sets.
 
+    What ``~/.keras/keras.json`` says is not heeded (see :func:`settle_keras`).
+
     Raises:
         UserError: it is not installed, or its Keras would not be Keras 2.
     """
+    prepare_tensorflow()
+    _check_keras()
     if "tensorflow" not in sys.modules:
-        prepare_tensorflow()
-        _check_keras()
-        with _without_notices():
-            importlib.import_module("tensorflow")
+        with _without_notices(), _without_keras_file():
+            _ = importlib.import_module("tensorflow").keras.backend  # reads the file
+    settle_keras()
     return sys.modules["tensorflow"]
+
+
+def settle_keras() -> None:
+    """What networks are built with, whatever the user's ``keras.json`` says: as in the paper.
+
+    With other values, Keras would build another network without a word.
+    """
+    backend = sys.modules["tensorflow"].keras.backend
+    backend.set_image_data_format("channels_last")
+    backend.set_floatx("float32")
+    backend.set_epsilon(1e-7)
+
+
+@contextmanager
+def _without_keras_file() -> Iterator[None]:
+    """Keep Keras from reading ``keras.json``, where a wrong one ends it, and from writing one.
+
+    Without a home folder, it would make one that is called ``~``.
+    """
+    name = "KERAS_HOME"
+    before = os.environ.get(name)
+    os.environ[name] = os.devnull  # no folder: nothing lies in it, and none can be made
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
 
 
 def keras_2_is_apart() -> bool:

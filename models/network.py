@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
+from common.environment import settle_keras
 from models.batch_norm import fix_batch_norm
 from models.layers import Layer, selectable_layers
 from models.registry import Backbone
@@ -74,6 +75,7 @@ def build_network(
 def _assemble(
     backbone: Backbone, num_classes: int, input_size: int, weights: str, bn_mode: str, seed: int
 ) -> Network:
+    settle_keras()
     tf.keras.utils.set_random_seed(seed)
     module = backbone.load_module()
     inputs = tf.keras.Input((input_size, input_size, 3), name="pixels")

@@ -12,6 +12,8 @@ import sys
 import numpy as np
 import tensorflow as tf
 
+from common.environment import load_tensorflow
+from common.errors import UserError
 from models.backbones import digitnet
 from models.registry import BACKBONES
 from train.data.digits import load_digit_subset
@@ -43,12 +45,19 @@ def pretrained_features() -> tuple[tf.keras.Model, float]:
     return features, accuracy
 
 
-def main() -> None:
+def main() -> int:
+    """Make the file; the exit status."""
+    try:
+        load_tensorflow()  # imported already: its Keras is checked and settled
+    except UserError as error:
+        print(f"pretrain_digitnet: error: {error}", file=sys.stderr)
+        return 2
     path = sys.argv[1] if len(sys.argv) > 1 else str(digitnet.WEIGHTS)
     features, accuracy = pretrained_features()
     features.save_weights(path)
     print(f"{path}: {features.count_params()} parameters, training accuracy {accuracy:.2%}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,6 +11,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from common.errors import UserError
+from models.weight_files import WeightsError
 from models.weights import load_h5
 
 WEIGHTS = Path(__file__).with_name("digitnet_digits.h5")
@@ -50,8 +52,16 @@ def _conv_bn(x: Any, channels: int, kernel: int, stride: int, name: str) -> Any:
 
 
 def load_pretrained(model: tf.keras.Model, name: str) -> None:  # noqa: ARG001
-    """The weights that come with the repository."""
-    load_h5(model, str(WEIGHTS))
+    """The weights that come with the repository.
+
+    Raises:
+        UserError: their file is damaged or gone.
+    """
+    try:
+        load_h5(model, str(WEIGHTS))
+    except WeightsError as error:
+        right = "it comes with this project: restore it (git checkout)"
+        raise UserError(f"weights file {error.path} {error.wrong}; {right}") from error
 
 
 def load_file(model: tf.keras.Model, path: str) -> None:

@@ -13,8 +13,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from models.backbones.vit_checkpoint import ensure_checkpoint, load_npz
+from models.backbones.vit_checkpoint import CHECKPOINT, load_npz
 from models.backbones.vit_layers import ClassToken, FirstToken, PositionEmbedding, SelfAttention
+from models.download import load_published
+from models.weight_files import is_hdf5
 from models.weights import load_h5
 
 LAYER_NORM_EPSILON = 1e-6
@@ -51,14 +53,14 @@ def load_pretrained(model: tf.keras.Model, name: str) -> None:  # noqa: ARG001
     """The official checkpoint, ImageNet-21k and then 2012, downloaded once into Keras' cache.
 
     Raises:
-        UserError: it is neither in the cache nor to be had.
+        UserError: it is neither in the cache nor to be had, or the kept file is damaged.
     """
-    load_npz(model, ensure_checkpoint())
+    load_published(model, CHECKPOINT, load_npz)
 
 
 def load_file(model: tf.keras.Model, path: str) -> None:
     """An official ``.npz`` checkpoint (``load_npz``) or a Keras HDF5 file (``load_h5``)."""
-    if path.endswith((".h5", ".hdf5")):
+    if is_hdf5(path):
         load_h5(model, path)
     else:
         load_npz(model, path)

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import math
 import os
-import socket
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from common.errors import UserError
+from models.download import Published
 from models.kinds import LayerKind, kind_of
+from models.weight_files import WeightsError, check_weights_path, finite_value
 
-CHECKPOINT_URL = "https://storage.googleapis.com/vit_models/imagenet21k+imagenet2012/ViT-B_16.npz"
-# The same base name is published for other pre-trainings: the cached copy says which this is.
-CHECKPOINT_CACHE_NAME = "ViT-B_16-imagenet21k+imagenet2012.npz"
+# ViT-B/16, about 350 MB: ImageNet-21k pre-training, ImageNet-2012 fine-tuning at 384 pixels.
+CHECKPOINT = Published(
+    "the ViT-B/16 checkpoint",
+    "https://storage.googleapis.com/vit_models/imagenet21k+imagenet2012/ViT-B_16.npz",
+    # The same base name is published for other pre-trainings: the kept copy says which this is.
+    "ViT-B_16-imagenet21k+imagenet2012.npz",
+)
+_FITTING = "give the checkpoint of ViT-B/16"
 
 
 class _Slot(NamedTuple):
@@ -38,19 +43,26 @@ def load_npz(model: tf.keras.Model, path: str | os.PathLike) -> None:
     grid are resized by ``resize_positions``. Every array is checked before the first variable
     is assigned, so that a failed load leaves the model as it was.
 
-    Raises UserError, naming the file and the first key that does not fit with its expected and
-    found shape, where the file is missing, damaged, incomplete or for another architecture.
+    Raises WeightsError, naming the file and the first key that does not fit with its expected and
+    found shape, where the file is missing, damaged, incomplete or for another architecture; or the
+    first key whose values are not finite.
     """
+    check_weights_path(path)
     arrays = _read_archive(path)
     slots = _slots(model)
-    values = [_fitting_value(slot, arrays, path) for slot in slots]
+    fitting = [_fitting_array(slot, arrays, path) for slot in slots]
     known = {slot.key for slot in slots}
     for key, array in arrays.items():
         if key.startswith("Transformer/") and key not in known:
-            raise UserError(
-                f"weights file {path} does not fit the model: {key} has no place in it "
-                f"(expected nothing, found {list(array.shape)})"
+            raise WeightsError(
+                path,
+                f"does not fit the model: {key} has no place in it "
+                f"(expected nothing, found {list(array.shape)})",
+                _FITTING,
             )
+    values = [
+        finite_value(path, slot.key, array, np.float32) for slot, array in zip(slots, fitting)
+    ]
     for slot, value in zip(slots, values):
         slot.variable.assign(value)
 
@@ -67,8 +79,9 @@ def _read_archive(path: str | os.PathLike) -> dict[str, np.ndarray]:
                 raise ValueError(f"{key} is not an array")
     # Damaged bytes surface as a dozen unrelated types from numpy, zipfile, zlib and tokenize.
     except Exception as error:
-        raise UserError(
-            f"weights file {path} cannot be read as a complete .npz checkpoint: {_reason(error)}"
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise WeightsError(
+            path, f"cannot be read as a complete .npz checkpoint: {reason}"
         ) from error
     return arrays
 
@@ -110,18 +123,18 @@ def _checkpoint_shapes(layer: tf.keras.layers.Layer) -> list[tuple[int, ...]]:
     return [(hidden, *per_head), per_head] * 3 + [(*per_head, hidden), (hidden,)]
 
 
-def _fitting_value(slot: _Slot, arrays: dict[str, np.ndarray], path) -> np.ndarray:
-    problem = f"weights file {path} does not fit the model: {slot.key} should have shape"
+def _fitting_array(slot: _Slot, arrays: dict[str, np.ndarray], path) -> np.ndarray:
+    problem = f"does not fit the model: {slot.key} should have shape {list(slot.shape)}"
     if slot.key not in arrays:
-        raise UserError(f"{problem} {list(slot.shape)}, but is missing")
+        raise WeightsError(path, f"{problem}, but is missing", _FITTING)
     found = arrays[slot.key]
     if not np.issubdtype(found.dtype, np.floating):
-        raise UserError(f"{problem} {list(slot.shape)} of floats, found {found.dtype} values")
+        raise WeightsError(path, f"{problem} of floats, found {found.dtype} values", _FITTING)
     if slot.resizable and _is_token_grid(found.shape, slot.shape[2]):
         found = resize_positions(found, math.isqrt(slot.shape[1] - 1))
     if found.shape != slot.shape:
-        raise UserError(f"{problem} {list(slot.shape)}, found {list(found.shape)}")
-    return found.astype(np.float32, copy=False).reshape(slot.variable.shape)
+        raise WeightsError(path, f"{problem}, found {list(found.shape)}", _FITTING)
+    return found.reshape(slot.variable.shape)
 
 
 def _is_token_grid(shape: tuple[int, ...], hidden: int) -> bool:
@@ -147,28 +160,3 @@ def resize_positions(positions: np.ndarray, side: int) -> np.ndarray:
     grid = np.einsum("yi,xj,ijd->yxd", weights, weights, grid, optimize=True)
     resized = np.concatenate([positions[0, :1], grid.reshape(side * side, -1)])
     return resized[np.newaxis].astype(positions.dtype)
-
-
-def ensure_checkpoint(url: str = CHECKPOINT_URL, timeout_s: float = 30.0) -> str:
-    """The path of ViT-B/16's official checkpoint (about 350 MB) in Keras' cache, downloaded once.
-
-    ImageNet-21k pre-training, ImageNet-2012 fine-tuning at 384 pixels. timeout_s bounds the
-    wait for each network operation, in seconds. Raises UserError where it cannot be downloaded.
-    """
-    previous = socket.getdefaulttimeout()
-    # get_file takes no timeout, and without one a silent network would hang the run.
-    socket.setdefaulttimeout(timeout_s)
-    try:
-        return tf.keras.utils.get_file(CHECKPOINT_CACHE_NAME, url, cache_subdir="models")
-    # get_file itself raises a bare Exception where the URL fails.
-    except Exception as error:
-        raise UserError(
-            f"the ViT-B/16 checkpoint could not be downloaded ({_reason(error)}); give a file "
-            "with --weights PATH, or start from random weights with --weights none"
-        ) from error
-    finally:
-        socket.setdefaulttimeout(previous)
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

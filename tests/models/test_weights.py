@@ -10,7 +10,6 @@ import pytest
 import tensorflow as tf
 
 from common.errors import UserError
-from models.backbones import keras_applications as keras_backbones
 from models.network import build_network
 from models.registry import BACKBONES
 from models.weights import load_h5
@@ -73,23 +72,37 @@ def test_damaged_files_are_refused(tmp_path):
         assert "\n" not in str(error.value)
 
 
-def test_offline_imagenet_names_the_two_ways_out(monkeypatch, tmp_path):
-    """Through Keras' real download code, pointed at an address where nothing listens."""
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    for variable in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(variable, "http://127.0.0.1:9")
-    model = tf.keras.applications.MobileNetV2(
-        include_top=False, weights=None, input_shape=(224, 224, 3), alpha=1.0
-    )
-    with pytest.raises(UserError, match="--weights PATH.*--weights none"):
-        keras_backbones.load_pretrained(model, "mobilenetv2")
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e300])
+def test_values_that_are_not_finite_are_refused(tmp_path, value):
+    """1e300 is finite in the file, and infinite in the network."""
+    path = str(tmp_path / "weights.h5")
+    _model((4, 5)).save_weights(path)
+    with h5py.File(path, "r+") as file:
+        for layer, name in (("dense_1", "bias:0"), ("dense_1", "kernel:0")):
+            group = file[layer][layer]
+            values = group[name][()].astype(np.float64)
+            values.flat[-1] = value
+            del group[name]
+            group[name] = values
+    model = _model((4, 5), seed=3)
+    before = model.get_weights()
+    with pytest.raises(UserError) as caught:
+        load_h5(model, path)
+    message = str(caught.value)
+    assert path in message and "\n" not in message
+    assert "layer dense_1, variable kernel holds NaN or infinity" in message
+    for a, b in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(a, b)
 
 
-def test_downloads_do_not_hide_other_errors():
-    from models.weights import download_file
-
-    with pytest.raises(KeyError), download_file("x"):
-        raise KeyError("a bug")
+def test_arrays_of_text_are_refused(tmp_path):
+    path = str(tmp_path / "weights.h5")
+    _model((4,)).save_weights(path)
+    with h5py.File(path, "r+") as file:
+        del file["dense_0/dense_0/bias:0"]
+        file["dense_0/dense_0/bias:0"] = np.array([b"a"] * 4)
+    with pytest.raises(UserError, match="layer dense_0, variable bias holds .* no numbers"):
+        load_h5(_model((4,)), path)
 
 
 @pytest.mark.parametrize("name", ["mobilenetv2", "vgg16"])

@@ -16,6 +16,7 @@ from typing import BinaryIO, Optional, Union
 import numpy as np
 
 from common.errors import UserError
+from common.home import home_for
 
 
 class MemoryImages:
@@ -172,7 +173,12 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def default_cache_dir() -> Path:
-    """$ADABET_CACHE, else $XDG_CACHE_HOME/adabet, else ~/.cache/adabet."""
+    """$ADABET_CACHE, else $XDG_CACHE_HOME/adabet, else ~/.cache/adabet.
+
+    Raises UserError: none of them is set, and there is no home folder.
+    """
     if os.environ.get("ADABET_CACHE"):
         return Path(os.environ["ADABET_CACHE"]).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adabet"
+    if os.environ.get("XDG_CACHE_HOME"):
+        return Path(os.environ["XDG_CACHE_HOME"], "adabet")
+    return home_for("decoded images", "give a folder with --cache_dir") / ".cache" / "adabet"

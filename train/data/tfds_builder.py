@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn, Optional
 import numpy as np
 
 from common.errors import UserError
+from common.home import home_for
 from train.config.dataset_names import DATASET_ALIASES
 
 if TYPE_CHECKING:
@@ -35,12 +36,14 @@ def find_builder(
     With `data_dir` or TFDS_DATA_DIR the data must lie there, unless `download` is true; with
     neither, TFDS' own default folder is used and the set prepared there if need be.
 
-    Raises UserError: unknown name, no image or no label feature, not prepared in `data_dir`, or
-    a download that fails.
+    Raises UserError: unknown name, no image or no label feature, not prepared in `data_dir`, no
+    home folder for TFDS' default, or a download that fails.
     """
     origin = "--data_dir" if data_dir else "TFDS_DATA_DIR"
     data_dir = data_dir or os.environ.get("TFDS_DATA_DIR")
     root = Path(data_dir).expanduser() if data_dir else None
+    if root is None:
+        home_for("data sets", "give the folder of prepared data with --data_dir")
     if root and not download and not root.is_dir():
         raise UserError(f"no folder {root}: {origin} must be one with prepared TFDS data")
     with quiet_tfds():
