@@ -24,7 +24,8 @@ from tests.train.data_files import (
     write_tfds,
 )
 from train.data.datasets import load_dataset
-from train.data.image_store import FileImages, ImageSet, cached_images
+from train.data.image_cache import cached_images
+from train.data.image_store import FileImages, ImageSet
 
 
 def test_second_load_decodes_nothing(trees, tmp_path):
@@ -81,7 +82,7 @@ def test_killed_preparation_leaves_nothing_readable(tmp_path):
     entry = tmp_path / "set"
     code = f"""
 import pathlib, time, numpy as np
-from train.data.image_store import cached_images
+from train.data.image_cache import cached_images
 def batches():
     yield np.zeros((3, 400, 400, 3), np.uint8), np.arange(3)
     time.sleep(60)
@@ -100,7 +101,7 @@ cached_images(pathlib.Path({str(entry)!r}), 400, 5, batches(), "decoding")
     release.set()
     made = cached_images(entry, 4, 5, slow_batches([], release), "decoding")
     assert len(made) == 5 and all_images(made)[:, 0, 0, 0].tolist() == [0, 0, 0, 1, 1]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "set.lock"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
 
 
 def test_two_at_once_decode_once(tmp_path):

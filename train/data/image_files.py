@@ -1,0 +1,89 @@
+"""Image files decoded, upright and resized; those that cannot be are told apart by why.
+
+TensorFlow is imported only where an image is read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Union
+
+import numpy as np
+
+from common.wording import shown
+from train.data.exif import orientation, upright
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+# Images too, which are left out; a GIF under one of the names above is read, its first frame.
+OTHER_SUFFIXES = (
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2"),
+    *(".jxl", ".tif", ".tiff", ".webp"),
+)
+_CHUNK = 16
+_READ = {b"\xff\xd8": "a JPEG", b"\x89PNG": "a PNG", b"GIF8": "a GIF", b"BM": "a BMP"}
+_NOT_READ = {(0, b"II*\0"): "a TIFF", (0, b"MM\0*"): "a TIFF", (8, b"WEBP"): "a WebP"}
+
+
+@dataclass(frozen=True)
+class BadFile:
+    """A file that gives no image, and why: `why` goes on from its name, "is empty"."""
+
+    path: Path
+    why: str
+
+    def __str__(self) -> str:
+        return f"{shown(self.path)} {self.why}"
+
+
+Decoded = Union[np.ndarray, BadFile]
+
+
+def decoded_files(paths: Sequence[Path], size: int) -> Iterator[list[Decoded]]:
+    """As `decode_file` does, in order, in lists of up to 16; in as many threads as processors."""
+    waiting: deque[list[Future[Decoded]]] = deque()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(paths), _CHUNK):
+            chunk = paths[start : start + _CHUNK]
+            waiting.append([pool.submit(decode_file, path, size) for path in chunk])
+            if len(waiting) > 1:
+                yield [one.result() for one in waiting.popleft()]
+        while waiting:
+            yield [one.result() for one in waiting.popleft()]
+
+
+def decode_file(path: Path, size: int) -> Decoded:
+    """uint8 [size, size, 3], bilinearly resized and turned upright by its Exif orientation.
+
+    JPEG, PNG, BMP, and the first frame of a GIF, by what is in the file, not by its name.
+    """
+    import tensorflow as tf
+
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return BadFile(path, f"cannot be read ({error.strerror})")
+    with tf.device("/CPU:0"):
+        try:
+            image = tf.io.decode_image(data, channels=3, expand_animations=False).numpy()
+        except tf.errors.InvalidArgumentError:  # whose message is long, and no help
+            return BadFile(path, _fault(data))
+        turned = upright(image, orientation(data))
+        resized = tf.image.resize(turned, (size, size), "bilinear")
+        return tf.cast(tf.round(resized), tf.uint8).numpy()
+
+
+def _fault(data: bytes) -> str:
+    if not data:
+        return "is empty"
+    for start, kind in _READ.items():
+        if data.startswith(start):
+            return f"is {kind} image that is damaged or cut short"
+    for (place, sign), kind in _NOT_READ.items():
+        if data[place : place + len(sign)] == sign:
+            return f"is {kind} image, not a JPEG or PNG"
+    return "is no image"
