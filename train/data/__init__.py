@@ -5,7 +5,7 @@ digits.py          scikit-learn's digits
 class_folders.py   a folder of class folders
 folder_listing.py  its files, and what is wrong with them
 image_files.py     image files decoded
-exif.py            how a camera was held
+jpeg.py            how a camera was held, and the end of the file
 tfds_builder.py    a TFDS set found, checked and prepared
 tfds_source.py     its splits decoded
 image_store.py     images at rest, in memory or in a file

@@ -16,7 +16,7 @@ from typing import Union
 import numpy as np
 
 from common.wording import shown
-from train.data.exif import orientation, upright
+from train.data.jpeg import is_cut_short, orientation, upright
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 # Images too, which are left out; a GIF under one of the names above is read, its first frame.
@@ -67,6 +67,8 @@ def decode_file(path: Path, size: int) -> Decoded:
         data = path.read_bytes()
     except OSError as error:
         return BadFile(path, f"cannot be read ({error.strerror})")
+    if is_cut_short(data):
+        return BadFile(path, _fault(data))
     with tf.device("/CPU:0"):
         try:
             image = tf.io.decode_image(data, channels=3, expand_animations=False).numpy()

@@ -1,11 +1,17 @@
-"""How a camera was held: the orientation in the Exif data of a JPEG file."""
+"""What the bytes of a JPEG file tell before they are decoded: how the camera was held, their end.
+
+Segments are as in ITU T.81, annex B.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 
 _ORIENTATION = 0x0112  # the tag, Exif 2.3, section 4.6.4
 _NO_LENGTH = {0x01, *range(0xD0, 0xD9)}  # markers that no length follows
+_START, _SCAN, _END, _EXIF = b"\xff\xd8", 0xDA, b"\xff\xd9", 0xE1
 _ORDERS = {b"II": "little", b"MM": "big"}
 
 
@@ -41,20 +47,38 @@ def upright(image: np.ndarray, how: int) -> np.ndarray:
     return image
 
 
+def is_cut_short(data: bytes) -> bool:
+    """Whether these are the first bytes of a JPEG file, without its end.
+
+    The decoder says so too, but prints lines of its own on the standard error.
+    """
+    if not data.startswith(_START):
+        return False
+    end = len(_START)
+    for marker, _, end in _segments(data):
+        if marker == _SCAN:
+            return data.find(_END, end) < 0
+    return end + 4 > len(data)  # else there is something odd, which the decoder is left to judge
+
+
 def _exif_segment(data: bytes) -> bytes:
     """The Exif data, which is a TIFF file; empty where there is none."""
-    if data[:2] != b"\xff\xd8":
-        return b""
-    start = 2
+    for marker, start, end in _segments(data):
+        if marker == _EXIF and data[start : start + 6] == b"Exif\0\0":
+            return data[start + 6 : end]
+    return b""
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, start and end of what each segment holds, up to the first scan's header."""
+    start = len(_START) if data.startswith(_START) else len(data)
     while start + 4 <= len(data) and data[start] == 0xFF:
         marker = data[start + 1]
         if marker == 0xFF or marker in _NO_LENGTH:  # 0xFF may fill up what comes before a marker
             start += 1 if marker == 0xFF else 2
             continue
-        if marker == 0xDA:  # the image itself
-            break
         end = start + 2 + int.from_bytes(data[start + 2 : start + 4], "big")
-        if marker == 0xE1 and data[start + 4 : start + 10] == b"Exif\0\0":
-            return data[start + 10 : end]
+        yield marker, start + 4, end
+        if marker == _SCAN:
+            return
         start = end
-    return b""
