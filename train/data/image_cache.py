@@ -19,6 +19,7 @@ import numpy as np
 
 from common.errors import UserError
 from common.files import user_path
+from common.wording import shown
 from train.data.image_store import FileImages, ImageSet
 
 # Part of every cache key: raise it when the decoding or the files' layout changes.
@@ -103,12 +104,13 @@ def cached_split(
     Raises UserError: as `cached_images` does.
     """
     entry = key.entry(cache, size)
-    new = not entry.exists()
-    if new and cache.is_dir() and count * size * size * 3 > shutil.disk_usage(cache).free:
-        _remove_outdated(key, cache)
-    images = cached_images(entry, size, count, batches, title)
-    if new:
-        _remove_outdated(key, cache)
+    with _naming(cache):
+        new = not entry.exists()
+        if new and cache.is_dir() and count * size * size * 3 > shutil.disk_usage(cache).free:
+            _remove_outdated(key, cache)
+        images = cached_images(entry, size, count, batches, title)
+        if new:
+            _remove_outdated(key, cache)
     return images
 
 
@@ -134,7 +136,7 @@ def cached_images(
     Raises UserError: the folder cannot be written, there is too little room, or `batches` has no
     image.
     """
-    try:
+    with _naming(entry.parent):
         found = _read_entry(entry, size)
         if found is None:
             entry.parent.mkdir(parents=True, exist_ok=True)
@@ -143,14 +145,21 @@ def cached_images(
                 if _read_entry(entry, size) is None:
                     _write_entry(entry, size, count, batches, title)
                 found = _read_entry(entry, size)
-    except OSError as error:
-        raise UserError(
-            f"cannot keep decoded images in {entry.parent} ({error.strerror or error}); "
-            "choose another folder with --cache_dir"
-        ) from error
     if found is None:
         raise UserError(f"{entry} was removed or cut short while in use; start again")
     return found
+
+
+@contextlib.contextmanager
+def _naming(cache: Path) -> Iterator[None]:
+    """Raise UserError about `cache` where the system refuses something."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot keep decoded images in {shown(cache)} ({error.strerror or error}); choose "
+            "another folder with --cache_dir"
+        ) from error
 
 
 def _read_entry(entry: Path, size: int) -> Optional[ImageSet]:
@@ -198,7 +207,7 @@ def _require_room(folder: Path, needed: int, title: str) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise UserError(
-            f"{title} needs {needed / 1e6:.0f} MB of disk, {folder} has {free / 1e6:.0f} MB "
+            f"{title} needs {needed / 1e6:.0f} MB of disk, {shown(folder)} has {free / 1e6:.0f} MB "
             "left; choose another folder with --cache_dir"
         )
 

@@ -45,8 +45,10 @@ def find_builder(
     origin = "--data_dir" if data_dir else "TFDS_DATA_DIR"
     data_dir = data_dir or os.environ.get("TFDS_DATA_DIR")
     root = user_path(data_dir, origin) if data_dir else None
-    if root and not download and not root.is_dir():
+    if root and not download and not os.path.isdir(root):
         raise UserError(f"no folder {shown(root)}: {origin} must be one with prepared TFDS data")
+    if root:
+        _require_readable(root / _set_name(name))
     with quiet_tfds():
         builder = _make_builder(name, root)
         _check_features(builder, name)
@@ -108,6 +110,29 @@ def _refusals() -> tuple[type[Exception], ...]:
     from google.protobuf.json_format import ParseError
 
     return ValueError, AssertionError, ImportError, KeyError, AttributeError, OSError, ParseError
+
+
+def _require_readable(folder: Path, levels: int = 2) -> None:
+    """Raise UserError for a folder of a set that is closed: TFDS passes over it as if not there.
+
+    A set has a folder for its version, and perhaps one for its configuration above that.
+    """
+    below = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                entry.stat(follow_symlinks=False)  # some folders tell names and nothing else
+                if entry.is_dir() and levels:
+                    below.append(Path(entry.path))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise UserError(
+            f"cannot read {shown(folder)} ({error.strerror}); make it readable, or give another "
+            "--data_dir"
+        ) from error
+    for path in below:
+        _require_readable(path, levels - 1)
 
 
 def _reject_description(name: str, root: Optional[Path], error: Exception) -> NoReturn:
