@@ -5,18 +5,22 @@ TensorFlow is imported only where an image is read.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Union
+from typing import TYPE_CHECKING, Union
 
 import numpy as np
 
 from common.wording import shown
 from train.data.jpeg import is_cut_short, orientation, upright
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 # Images too, which are left out; a GIF under one of the names above is read, its first frame.
@@ -50,7 +54,7 @@ def decoded_files(paths: Sequence[Path], size: int) -> Iterator[list[Decoded]]:
         for start in range(0, len(paths), _CHUNK):
             chunk = paths[start : start + _CHUNK]
             waiting.append([pool.submit(decode_file, path, size) for path in chunk])
-            if len(waiting) > 1:
+            if len(waiting) > 2:
                 yield [one.result() for one in waiting.popleft()]
         while waiting:
             yield [one.result() for one in waiting.popleft()]
@@ -69,14 +73,29 @@ def decode_file(path: Path, size: int) -> Decoded:
         return BadFile(path, f"cannot be read ({error.strerror})")
     if is_cut_short(data):
         return BadFile(path, _fault(data))
-    with tf.device("/CPU:0"):
-        try:
-            image = tf.io.decode_image(data, channels=3, expand_animations=False).numpy()
-        except tf.errors.InvalidArgumentError:  # whose message is long, and no help
-            return BadFile(path, _fault(data))
-        turned = upright(image, orientation(data))
-        resized = tf.image.resize(turned, (size, size), "bilinear")
-        return tf.cast(tf.round(resized), tf.uint8).numpy()
+    try:
+        return _decoder(size)(data, orientation(data)).numpy()
+    except tf.errors.InvalidArgumentError:  # whose message is long, and no help
+        return BadFile(path, _fault(data))
+
+
+@functools.lru_cache(maxsize=1)
+def _decoder(size: int) -> Callable[[bytes, int], tf.Tensor]:
+    """From the bytes of a file and its orientation to uint8 [size, size, 3].
+
+    One call into TensorFlow for all of it: between calls, threads wait for each other.
+    """
+    import tensorflow as tf
+
+    def decode(data: tf.Tensor, how: tf.Tensor) -> tf.Tensor:
+        with tf.device("/CPU:0"):
+            image = tf.io.decode_image(data, channels=3, expand_animations=False)
+            turned = upright(tf.ensure_shape(image, [None, None, 3]), how)
+            resized = tf.image.resize(turned, (size, size), "bilinear")
+            return tf.cast(tf.round(resized), tf.uint8)
+
+    signature = [tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)]
+    return tf.function(decode, signature, autograph=False)
 
 
 def _fault(data: bytes) -> str:

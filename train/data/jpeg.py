@@ -1,13 +1,15 @@
 """What the bytes of a JPEG file tell before they are decoded: how the camera was held, their end.
 
-Segments are as in ITU T.81, annex B.
+Segments are as in ITU T.81, annex B. TensorFlow is imported only where an image is turned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 _ORIENTATION = 0x0112  # the tag, Exif 2.3, section 4.6.4
 _NO_LENGTH = {0x01, *range(0xD0, 0xD9)}  # markers that no length follows
@@ -36,15 +38,16 @@ def orientation(data: bytes) -> int:
     return 1
 
 
-def upright(image: np.ndarray, how: int) -> np.ndarray:
+def upright(image: tf.Tensor, how: tf.Tensor) -> tf.Tensor:
     """The image [h, w, C], any type, as it is to be seen; `how` is its orientation, 1 to 8."""
-    if how >= 5:  # rows and columns are exchanged
-        image = image.transpose(1, 0, 2)
-    if how in (2, 3, 6, 7):
-        image = image[:, ::-1]
-    if how in (3, 4, 7, 8):
-        image = image[::-1]
-    return image
+    import tensorflow as tf
+
+    def one_of(*numbers: int) -> tf.Tensor:
+        return tf.reduce_any(how == tf.constant(numbers))
+
+    image = tf.cond(one_of(5, 6, 7, 8), lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
+    mirrored = tf.cond(one_of(2, 3, 6, 7), lambda: image[:, ::-1], lambda: image)
+    return tf.cond(one_of(3, 4, 7, 8), lambda: mirrored[::-1], lambda: mirrored)
 
 
 def is_cut_short(data: bytes) -> bool:
@@ -57,7 +60,7 @@ def is_cut_short(data: bytes) -> bool:
     end = len(_START)
     for marker, _, end in _segments(data):
         if marker == _SCAN:
-            return data.find(_END, end) < 0
+            return data.rfind(_END, end) < 0
     return end + 4 > len(data)  # else there is something odd, which the decoder is left to judge
 
 
