@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ FAULTS: dict[str, Callable[..., object]] = {
     "is a folder, not an image": os.mkdir,
     "is no regular file": os.mkfifo,
     "is no regular file ": socket_file,
-    "is empty": os.mknod,
+    "is empty": Path.touch,
     "is no image": text_file,
     "is a PNG image that is damaged or cut short": half_a_png,
 }

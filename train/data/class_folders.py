@@ -108,7 +108,7 @@ class ClassFolders:
 
     def _check_classes(self, listings: dict[str, SplitListing], train_split: str) -> None:
         for split, listing in listings.items():
-            unknown = [name for name in listing.classes if name not in self.class_names]
+            unknown = [shown(name) for name in listing.classes if name not in self.class_names]
             if unknown:
                 raise UserError(
                     f"no image in {train_split} of class {listed(unknown, 5)}, which {split} has: "
@@ -118,7 +118,7 @@ class ClassFolders:
     def _check_training_images(self, train: ImageSet, split: str) -> None:
         """With bad files left out, a class may have lost all of its images."""
         counts = np.bincount(train.labels, minlength=len(self.class_names))
-        missing = [name for name, found in zip(self.class_names, counts) if not found]
+        missing = [shown(name) for name, found in zip(self.class_names, counts) if not found]
         if missing:
             raise UserError(
                 f"no image in {split} of class {listed(missing, 5)} can be read: mend the images, "

@@ -7,6 +7,7 @@ from typing import Optional
 
 from common.errors import UserError
 from common.files import user_path
+from common.wording import shown
 from train.config.dataset_names import resolve_dataset_name
 from train.data import digits
 from train.data.class_folders import ClassFolders
@@ -80,7 +81,8 @@ def load_dataset(
     names = source.class_names
     notes = source.notes
     if len(names) == 1:
-        notes += (f"*** WARNING: {name} has one class, {names[0]}: there is nothing to tell apart",)
+        only = shown(names[0])
+        notes += (f"*** WARNING: {name} has one class, {only}: there is nothing to tell apart",)
     return DataBundle(name, train, test, len(names), names, True, TFDS_ROTATION, notes)
 
 

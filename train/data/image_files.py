@@ -71,7 +71,7 @@ def decode_file(path: Path, size: int) -> Decoded:
         data = path.read_bytes()
     except OSError as error:
         return BadFile(path, f"cannot be read ({error.strerror})")
-    if is_cut_short(data):
+    if is_cut_short(data) or _other_kind(data):
         return BadFile(path, _fault(data))
     try:
         return _decoder(size)(data, orientation(data)).numpy()
@@ -104,7 +104,13 @@ def _fault(data: bytes) -> str:
     for start, kind in _READ.items():
         if data.startswith(start):
             return f"is {kind} image that is damaged or cut short"
+    kind = _other_kind(data)
+    return f"is {kind} image, not a JPEG or PNG" if kind else "is no image"
+
+
+def _other_kind(data: bytes) -> str:
+    """A kind of image that is left out, though newer TensorFlows can read it; empty if it is none."""
     for (place, sign), kind in _NOT_READ.items():
         if data[place : place + len(sign)] == sign:
-            return f"is {kind} image, not a JPEG or PNG"
-    return "is no image"
+            return kind
+    return ""
