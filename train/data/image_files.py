@@ -109,7 +109,7 @@ def _fault(data: bytes) -> str:
 
 
 def _other_kind(data: bytes) -> str:
-    """A kind of image that is left out, though newer TensorFlows can read it; empty if it is none."""
+    """An image kind that is left out, though newer TensorFlows may read it; else empty."""
     for (place, sign), kind in _NOT_READ.items():
         if data[place : place + len(sign)] == sign:
             return kind
