@@ -6,7 +6,10 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
+
+from common.errors import UserError
+from common.wording import shown
 
 
 def replace(path: Path, write: Callable[[Path], Any]) -> None:
@@ -57,3 +60,17 @@ def read_lines(path: Path) -> list[Any]:
 def write_json(path: Path, content: Any, indent: int = 2) -> None:
     """Write ``content`` as the whole of ``path``; infinities and NaN are a ValueError."""
     write_text(path, json.dumps(content, indent=indent, allow_nan=False) + "\n")
+
+
+def user_path(text: Union[str, Path], flag: str) -> Path:
+    """The path that a user gave with ``flag``, a leading ``~`` replaced by the home folder.
+
+    Raises:
+        UserError: nobody knows that home folder.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"{flag} {shown(text)}: there is no such home folder, give the whole path"
+        ) from error

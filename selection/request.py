@@ -41,7 +41,7 @@ class SelectionRequest:
         batch_size: samples per mini-batch of the selection.
         num_batches: mini-batches to pool.
         sample_images: ``count`` -> the first images of the training set (or a draw of them),
-            raw pixels ``[count, size, size, 3]``, uint8; no labels.
+            raw pixels ``[count, size, size, 3]``, uint8; no labels. Fewer where there are fewer.
         labelled_images: ``count`` -> such images and their labels, int64 ``[count]``.
         seed: for train types that draw at random.
         learning_rate, weight_decay: of the training to come.

@@ -30,17 +30,15 @@ def select(request: SelectionRequest, train_type: str, normalise_by: str) -> Sel
     Neither labels nor gradients are used.
 
     Raises:
-        UserError: the training set has fewer samples than the pooled mini-batches.
         RunError: a layer's activations are not finite.
     """
     network, layers = request.network, request.network.layers
-    samples = request.batch_size * request.num_batches
     started = time.perf_counter()
-    images = request.sample_images(samples)
+    images = request.sample_images(request.batch_size * request.num_batches)
     betti, cost = layer_betti(request, images)
     scores = [b1 / _DIVISORS[normalise_by](layer) for b1, layer in zip(betti, layers)]
     selection, prefix = select_ranked(
-        request, scores, train_type=train_type, betti=betti, samples=samples
+        request, scores, train_type=train_type, betti=betti, samples=len(images)
     )
     selection = replace(selection, figures={**selection.figures, **cost})
     selection = select_channels(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +63,33 @@ def write_folder(root, counts, size=6):
 
 
 FOLDER = {"train/ash": 5, "train/birch": 3, "test/ash": 2, "test/birch": 2}
+
+
+@contextlib.contextmanager
+def closed(path, mode=0):
+    """`path` with permissions that shut out whoever is not root; as root, be somebody else.
+
+    The folders above it have to be open to everybody: see `open_folder`.
+    """
+    before = path.stat().st_mode
+    root = os.geteuid() == 0
+    path.chmod(mode)
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+        path.chmod(before)
+
+
+@contextlib.contextmanager
+def open_folder():
+    """A new folder that everybody may read and write, which those of pytest are not."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
 
 
 def all_images(image_set):

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from common.errors import UserError
 from train.data.augment import transform_images
-from train.data.batches import AHEAD, epoch_batches, eval_batches, pooled_samples
+from train.data.batches import AHEAD, epoch_batches, eval_batches, pooled_labels, pooled_samples
 from train.data.image_store import FileImages, ImageSet, MemoryImages
 
 
@@ -209,5 +209,7 @@ def test_pooled_samples():
     assert len(set(drawn)) == 12 and not np.array_equal(drawn, np.arange(12))
     assert np.array_equal(drawn, pooled_samples(data, 12, seed=1)[:, 0, 0, 0])
     assert not np.array_equal(drawn, pooled_samples(data, 12, seed=2)[:, 0, 0, 0])
-    with pytest.raises(UserError, match="pools 31 images, but the training set has 30"):
-        pooled_samples(data, 31)
+    assert np.array_equal(pooled_samples(data, 31)[:, 0, 0, 0], np.arange(30))
+    assert sorted(pooled_samples(data, 31, seed=1)[:, 0, 0, 0]) == list(range(30))
+    labels = pooled_labels(data, 31, seed=1)
+    assert np.array_equal(labels, pooled_samples(data, 31, seed=1)[:, 0, 0, 0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -45,10 +47,10 @@ def test_folder_mistakes(tmp_path):
     write_folder(data, FOLDER)
     with pytest.raises(UserError, match=r"no split 'val', only test, train: give --test_split"):
         load_dataset("folder", 6, data_dir=data, cache_dir=cache, test_split="val")
-    (data / "test" / "masks").mkdir()
+    write_folder(data, {"test/masks": 1})
     with pytest.raises(UserError, match="no image in train of class masks"):
         load_dataset("folder", 6, data_dir=data, cache_dir=cache)
-    (data / "test" / "masks").rmdir()
+    shutil.rmtree(data / "test" / "masks")
     (data / "test" / "birch" / "1.png").write_bytes(b"not an image")
     with pytest.raises(UserError, match=r"cannot read folder data: .*test/birch/1\.png") as caught:
         load_dataset("folder", 6, data_dir=data, cache_dir=cache)

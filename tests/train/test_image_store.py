@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
@@ -17,14 +18,17 @@ import pytest
 
 from common.errors import UserError
 from tests.train.data_files import (
+    FOLDER,
     ROOT,
     all_images,
     cache_state,
     sorted_rows,
+    write_folder,
     write_tfds,
 )
 from train.data.datasets import load_dataset
-from train.data.image_store import FileImages, ImageSet, cached_images
+from train.data.image_cache import cached_images
+from train.data.image_store import FileImages, ImageSet
 
 
 def test_second_load_decodes_nothing(trees, tmp_path):
@@ -81,7 +85,7 @@ def test_killed_preparation_leaves_nothing_readable(tmp_path):
     entry = tmp_path / "set"
     code = f"""
 import pathlib, time, numpy as np
-from train.data.image_store import cached_images
+from train.data.image_cache import cached_images
 def batches():
     yield np.zeros((3, 400, 400, 3), np.uint8), np.arange(3)
     time.sleep(60)
@@ -100,7 +104,7 @@ cached_images(pathlib.Path({str(entry)!r}), 400, 5, batches(), "decoding")
     release.set()
     made = cached_images(entry, 4, 5, slow_batches([], release), "decoding")
     assert len(made) == 5 and all_images(made)[:, 0, 0, 0].tolist() == [0, 0, 0, 1, 1]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["set", "set.lock"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
 
 
 def test_two_at_once_decode_once(tmp_path):
@@ -143,6 +147,42 @@ def test_failed_write_names_cache_dir_and_leaves_nothing(trees, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(caught.value)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2, 3])
+def test_a_disk_that_fills_midway_keeps_nothing_half(trees, tmp_path, monkeypatch, writes):
+    """Images and labels of two splits are written: that many of the four are, the next is not."""
+    done: list[int] = []
+
+    def full(descriptor):
+        if len(done) == writes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        done.append(descriptor)
+
+    monkeypatch.setattr("train.data.image_cache.os.fsync", full)
+    with pytest.raises(UserError) as caught:
+        load_dataset("trees", 6, data_dir=str(trees[0]), cache_dir=str(tmp_path / "cache"))
+    assert str(caught.value) == (
+        f"cannot keep decoded images in {tmp_path}/cache (No space left on device); choose "
+        "another folder with --cache_dir"
+    )
+    names = [path.name for path in (tmp_path / "cache").iterdir()]
+    assert len(names) == writes // 2 and all("-train-6px-" in name for name in names)
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_tfds(tmp_path / "data", train=3, test=3)
+    write_folder(tmp_path / "pictures", FOLDER)
+    load_dataset("trees", 6, data_dir="~/data", cache_dir="~/cache")
+    load_dataset("folder", 6, data_dir="~/pictures", cache_dir="~/cache")
+    assert len(list((tmp_path / "cache").glob("*/images.u8"))) == 4
+    nobody = "~nobody-of-that-name/data"
+    for name in ("trees", "folder"):
+        with pytest.raises(UserError, match="^--data_dir ~nobody.*: there is no such home folder"):
+            load_dataset(name, 6, data_dir=nobody, cache_dir="~/cache")
+        with pytest.raises(UserError, match="^--cache_dir ~nobody.*: there is no such home folder"):
+            load_dataset(name, 6, data_dir="~/data", cache_dir=nobody)
 
 
 def test_unusable_cache_dir(trees, tmp_path):

@@ -170,7 +170,6 @@ BAD = {
     "rho not a number": (["--rho", "nan"], "between 0 and 1"),
     "no batch": (["--batch_size", "0"], "--batch_size"),
     "batch larger than the data": (["--batch_size", "600"], "599 images"),
-    "more samples than data": (["--selection_batches", "1000"], "--selection_batches"),
     "contradicted classes": (["--num_classes", "10"], "5 classes"),
     "too small an input": (["--input_size", "4"], "at least 8"),
     "no weights file": (["--weights", "absent.h5"], "absent.h5"),

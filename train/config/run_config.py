@@ -209,6 +209,9 @@ class RunConfig:
     download: bool = _switch("download and prepare the data set into --data_dir")
     train_split: str = _flag("train", "TFDS split to train on")
     test_split: str = _flag("test", "TFDS split to evaluate on")
+    skip_bad_images: bool = _switch(
+        "with class folders, leave out files that give no image, and say how many"
+    )
     cache_dir: Optional[str] = _flag(
         None, "where decoded images are kept between runs (default: ~/.cache/adabet)"
     )

@@ -34,23 +34,19 @@ WAITING_BATCHES = AHEAD + 3
 def pooled_samples(image_set: ImageSet, count: int, seed: Optional[int] = None) -> np.ndarray:
     """The first `count` images in dataset order, or a seeded draw without replacement.
 
-    Returns uint8 [count, S, S, 3], without augmentation. Raises UserError if there are fewer.
+    Returns uint8 [count, S, S, 3], without augmentation; all that there are, if they are fewer.
     """
     return image_set.images.take(_pooled(image_set, count, seed))
 
 
 def pooled_labels(image_set: ImageSet, count: int, seed: Optional[int] = None) -> np.ndarray:
-    """The labels, int64 [count], of the images that `pooled_samples` gives."""
+    """The labels, int64 [count] or fewer, of the images that `pooled_samples` gives."""
     return image_set.labels[_pooled(image_set, count, seed)]
 
 
 def _pooled(image_set: ImageSet, count: int, seed: Optional[int]) -> np.ndarray:
-    """Their indices, int64 [count]."""
-    if count > len(image_set):
-        raise UserError(
-            f"the selection pools {count} images, but the training set has {len(image_set)}; "
-            "choose a smaller --selection_batches or --batch_size"
-        )
+    """Their indices, int64 [count] or fewer."""
+    count = min(count, len(image_set))
     if seed is None:
         return np.arange(count)
     return np.random.default_rng(seed).choice(len(image_set), count, replace=False)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Optional
 
 from common.errors import UserError
+from common.files import user_path
+from common.wording import shown
 from train.config.dataset_names import resolve_dataset_name
 from train.data import digits
 from train.data.class_folders import ClassFolders
-from train.data.image_store import ImageSet, default_cache_dir
+from train.data.image_cache import default_cache_dir
+from train.data.image_store import ImageSet
 from train.data.tfds_builder import find_builder
 from train.data.tfds_source import TfdsSource, require_split
 
@@ -29,6 +31,7 @@ class DataBundle:
         class_names: by label.
         flip: whether half of the training images are mirrored left to right.
         rotation: the largest rotation of training images, in turns.
+        notes: lines for the user about what of the data is not used, and what is odd about it.
     """
 
     name: str
@@ -38,6 +41,7 @@ class DataBundle:
     class_names: tuple[str, ...]
     flip: bool
     rotation: float
+    notes: tuple[str, ...] = ()
 
 
 def load_dataset(
@@ -48,15 +52,17 @@ def load_dataset(
     download: bool = False,
     train_split: str = "train",
     test_split: Optional[str] = "test",
+    skip_bad_images: bool = False,
 ) -> DataBundle:
     """Load a data set by name, every image bilinearly resized to input_size x input_size pixels.
 
     `name` is "digits" (scikit-learn's digits 5 to 9), "folder" (data_dir/SPLIT/CLASS/*.jpg|png) or
     a TFDS image-classification set. `test_split=None` leaves the test images undecoded. The order
-    within a split is that of the prepared data and never changes.
+    within a split is that of the prepared data and never changes. `skip_bad_images` leaves out the
+    files of a folder that give no image, and says how many in the notes.
 
     Raises UserError: unknown name, data that is not there and cannot be had, no such split, no
-    image or label, an unusable cache_dir, or an input_size below 1.
+    image or label, files that give no image, an unusable cache_dir, or an input_size below 1.
     """
     if input_size < 1:
         raise UserError(f"input_size is {input_size}; it must be at least 1 pixel")
@@ -65,15 +71,19 @@ def load_dataset(
         require_split(("train", "test"), train_split, "train_split", name)
         require_split(("train", "test"), test_split or "test", "test_split", name)
         return _digits_bundle(input_size)
-    cache = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
+    cache = user_path(cache_dir, "--cache_dir") if cache_dir else default_cache_dir()
     source = (
-        ClassFolders(data_dir, cache)
+        ClassFolders(data_dir, cache, skip_bad_images)
         if name == "folder"
         else TfdsSource(name, find_builder(name, data_dir, download), cache)
     )
     train, test = source.load(input_size, train_split, test_split)
     names = source.class_names
-    return DataBundle(name, train, test, len(names), names, flip=True, rotation=TFDS_ROTATION)
+    notes = source.notes
+    if len(names) == 1:
+        only = shown(names[0])
+        notes += (f"*** WARNING: {name} has one class, {only}: there is nothing to tell apart",)
+    return DataBundle(name, train, test, len(names), names, True, TFDS_ROTATION, notes)
 
 
 def _digits_bundle(input_size: int) -> DataBundle:

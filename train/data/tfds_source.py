@@ -5,24 +5,21 @@ TensorFlow and TFDS are imported only where data is read.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Optional
 
 import numpy as np
 
 from common.errors import UserError
-from train.data.image_store import ImageSet, cached_images
+from common.wording import listed, shown
+from train.data.image_cache import CacheKey, cached_split, file_digest
+from train.data.image_store import ImageSet
 from train.data.tfds_builder import one_line, quiet_tfds
 
 if TYPE_CHECKING:
     import tensorflow as tf
     import tensorflow_datasets as tfds
-
-# Part of every cache key: raise it when the decoding or the files' layout changes.
-CACHE_FORMAT = 1
 
 
 class TfdsSource:
@@ -34,14 +31,16 @@ class TfdsSource:
 
     Attributes:
         class_names: by label.
+        notes: lines for the user about what was left out: none, since all of a set is read.
     """
 
-    _data_files = "*"  # below the builder's folder
+    notes: tuple[str, ...] = ()
 
     def __init__(self, name: str, builder: tfds.core.DatasetBuilder, cache: Path) -> None:
         self.name = name
         self.class_names: tuple[str, ...] = tuple(builder.info.features["label"].names)
         self._builder = builder
+        self._root = Path(builder.data_path)
         self._cache = cache
 
     def load(
@@ -57,7 +56,6 @@ class TfdsSource:
             self._require_images(test_split, "test_split")
         fingerprint = self._fingerprint()
         train = self._load_split(train_split, size, fingerprint)
-        self._check_training_images(train, train_split)
         if test_split is None:
             return train, None
         return train, self._load_split(test_split, size, fingerprint)
@@ -66,28 +64,26 @@ class TfdsSource:
         """`split` must name a split with images, or a TFDS slice of one such as "train[80%:]"."""
         splits = self._builder.info.splits
         try:
-            count = splits[split].num_examples
+            counts = [splits[part].num_examples for part in split.split("+")]
         except (KeyError, ValueError) as error:
             raise UserError(
                 f"{self.name} has no split {split!r}, only {', '.join(splits)}: give --{flag} "
                 "(slices such as train[80%:] are allowed)"
             ) from error
-        if not count:
+        if min(counts) < 1:  # TFDS counts train[5:2] as -3
             raise UserError(f"split {split!r} of {self.name} is empty: give another --{flag}")
-
-    def _check_training_images(self, train: ImageSet, split: str) -> None:
-        """TFDS itself has looked after a prepared set."""
 
     def _load_split(self, split: str, size: int, fingerprint: str) -> ImageSet:
         """Decode a split, or read what an earlier run decoded of the very same data."""
         info = self._builder.info
-        # The readable part is for the user; the hash is what counts.
-        readable = re.sub(r"[^\w.-]+", "_", f"{self.name}-{info.version}-{split}")[:100]
-        origin = f"{fingerprint} {self.name} {info.version} {split} {size}"
-        key = hashlib.sha256(origin.encode()).hexdigest()
-        entry = self._cache / f"{readable}-{size}px-{key[:16]}"
+        key = CacheKey(
+            readable=f"{self.name}-{info.version}-{split}",
+            place=f"{self.name} {self._root.resolve()} {split}",
+            content=f"{fingerprint} {info.version} {self.class_names}",
+        )
         batches, count = self._decode(split, size), info.splits[split].num_examples
-        return cached_images(entry, size, count, batches, f"decoding {self.name} {split}")
+        title = f"decoding {self.name} {split}"
+        return cached_split(self._cache, key, size, count, batches, title)
 
     def _decode(self, split: str, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Batches (uint8 [b, S, S, 3], int64 [b]) in the order of the prepared data."""
@@ -98,6 +94,7 @@ class TfdsSource:
             tf.errors.DataLossError,
             tf.errors.NotFoundError,
             tf.errors.PermissionDeniedError,
+            tf.errors.FailedPreconditionError,  # not as many as dataset_info.json tells
         )
         done = 0
         try:
@@ -109,7 +106,10 @@ class TfdsSource:
                 done += len(labels)
         except unreadable as error:
             place = self._broken_place(split, done)
-            raise UserError(f"cannot read {self.name} data: {place}: {one_line(error)}") from error
+            raise UserError(
+                f"cannot read {self.name} data: {place}: {one_line(error)}; prepare it again "
+                f"(remove {shown(self._root)}, give --download), or copy it again"
+            ) from error
 
     def _resized(self, split: str, size: int) -> tf.data.Dataset:
         """Elements (uint8 [S, S, 3], int64), bilinearly resized."""
@@ -129,29 +129,32 @@ class TfdsSource:
                 shuffle_files=False,
                 # One file after the other: the order does not depend on how many shards there are.
                 read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
-                decoders=self._decoders(),
+                # Of all features of an example, the two that are read.
+                decoders=tfds.decode.PartialDecoding({"image": True, "label": True}),
             )
             return images.map(resize, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
-    def _decoders(self) -> Any:
-        """Of all features of an example, the two that are read."""
-        import tensorflow_datasets as tfds
-
-        return tfds.decode.PartialDecoding({"image": True, "label": True})
-
     def _broken_place(self, split: str, done: int) -> str:
         """Where data was found unreadable, after `done` images."""
-        return f"{done} images into {split!r}"
+        files = filter(Path.is_file, sorted(self._root.iterdir()))
+        empty = [shown(path) for path in files if not path.stat().st_size]
+        return f"{done} images into {split!r}" + (f" ({listed(empty)} is empty)" if empty else "")
 
     def _fingerprint(self) -> str:
-        """Changes with the folder and with the name, size or time of any of its files."""
-        root = Path(self._builder.data_path)
-        digest = hashlib.sha256(f"{CACHE_FORMAT} {root.resolve()}".encode())
-        for path in filter(Path.is_file, sorted(root.glob(self._data_files))):
-            status = path.stat()
-            line = f"{path.relative_to(root)} {status.st_size} {status.st_mtime_ns}"
-            digest.update(line.encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()
+        """Changes with the name, size, time or (see `file_digest`) content of any of its files.
+
+        Raises UserError: one cannot be read.
+        """
+        lines = []
+        for path in filter(Path.is_file, sorted(self._root.iterdir())):
+            try:
+                lines.append(f"{path.name} {file_digest(path)}")
+            except OSError as error:
+                raise UserError(
+                    f"cannot read {self.name} data: {shown(path)} ({error.strerror}); make it "
+                    "readable, or give another --data_dir"
+                ) from error
+        return "\n".join(lines)
 
 
 def require_split(splits: Iterable[str], split: str, flag: str, name: str) -> None:

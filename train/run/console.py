@@ -10,6 +10,7 @@ from selection.selection import LayerChoice, Selection
 from train.run.budget import budget_lines
 from train.run.prepare import Setting
 from train.run.result import RunResult
+from train.run.selecting import pool_notes
 
 FROZEN_HEAD_WARNING = """\
 *** WARNING: the freshly initialised classifier head was not selected and stays random.
@@ -18,14 +19,17 @@ _COLUMNS = "{:>5}  {:<28} {:<15} {:>4}  {:>10}  {:>10}  {:>10}  {:>4}  {:>9}  {}
 
 
 def opening(network: Network, setting: Setting, path: Path) -> str:
-    """What is run, and where it is written."""
+    """What is run, what of the data it leaves out, and where it is written."""
     data = setting.data
-    return (
+    lines = (
         f"{network.backbone.title} ({len(network.layers)} layers, "
         f"{network.params:,} parameters) on {data.name}: {len(data.train)} training and "
-        f"{len(setting.test_images)} test images, {data.num_classes} classes\n"
-        f"writing to {path}"
+        f"{len(setting.test_images)} test images, {data.num_classes} classes",
+        *data.notes,
+        *pool_notes(setting.config, data),
+        f"writing to {path}",
     )
+    return "\n".join(lines)
 
 
 def selection_summary(selection: Selection) -> str:

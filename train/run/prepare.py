@@ -90,6 +90,7 @@ def load_data(config: RunConfig) -> DataBundle:
         download=config.download,
         train_split=config.train_split,
         test_split=config.test_split,
+        skip_bad_images=config.skip_bad_images,
     )
     if config.num_classes not in (None, data.num_classes):
         raise UserError(

@@ -85,6 +85,18 @@ def selection_request(
     )
 
 
+def pool_notes(config: RunConfig, data: DataBundle) -> list[str]:
+    """A line for the user where the training set has fewer images than the selection pools."""
+    wanted, there = selection_batch_size(config.batch_size) * config.selection_batches, data.train
+    pools = train_type_named(config.train_type).by_betti and config.selection_file is None
+    if not pools or wanted <= len(there):
+        return []
+    return [
+        f"the selection pools the {len(there)} training images there are, not {wanted} "
+        "(--selection_batches times the mini-batch)"
+    ]
+
+
 def stability(config: RunConfig, network: Network, data: DataBundle) -> dict[str, float]:
     """Mean Jaccard overlap of the selections of ``config.stability`` draws, by train type.
 
