@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from common.errors import UserError
 from common.files import read_json, read_lines
@@ -80,8 +80,9 @@ class RunSpec:
         in), however it was written on the command line, except where things lie (``output_dir``,
         ``run_name``, ``data_dir``, ``cache_dir``, ``download``) and what is only printed
         (``memory_accounting``). In place of a file (``weights``, ``selection_file``) stands the
-        SHA-256 of its content; for ``dataset_name folder`` that of the names and sizes of its
-        files; and ``results_version`` stands for the code (``RESULTS_VERSION``). Versions of
+        SHA-256 of its content; ``data`` is that of the names and contents of the files in
+        ``data_dir`` (for a TFDS set of that set's, and not with ``--download``, which changes
+        them); and ``results_version`` stands for the code (``RESULTS_VERSION``). Versions of
         packages, the device and the commit are not in it: a run records them.
 
         Raises:
@@ -100,8 +101,8 @@ class RunSpec:
             settings["selection_file"] = _digest_of_file(
                 "selection_file", settings["selection_file"]
             )
-        if settings["dataset_name"] == "folder" and data_dir is not None:
-            settings["data"] = _digest_of_listing(data_dir)
+        if data_dir is not None and not self.config.download:
+            settings["data"] = _digest_of_data(settings["dataset_name"], data_dir)
         return {"results_version": RESULTS_VERSION, **settings}
 
     @functools.cached_property
@@ -235,7 +236,7 @@ def _absolute(value: str) -> str:
     return str(Path(value).expanduser().absolute())
 
 
-def _digest_of_file(flag: str, name: str) -> str:
+def _digest_of_file(flag: str, name: Union[str, Path]) -> str:
     path = Path(name)
     try:
         status = path.stat()
@@ -253,8 +254,12 @@ def _digest(path: Path, size: int, modified: int) -> str:  # noqa: ARG001  (they
     return f"sha256:{digest.hexdigest()}"
 
 
-def _digest_of_listing(folder: str) -> str:
-    root = Path(folder)
+def _digest_of_data(dataset: str, data_dir: str) -> str:
+    root = Path(data_dir)
+    if dataset != "folder":  # NAME, NAME/CONFIG or NAME:VERSION; other sets lie beside it
+        root /= dataset.split(":")[0].split("/")[0]
     files = sorted(path for path in root.rglob("*") if path.is_file())
-    listing = [(path.relative_to(root).as_posix(), path.stat().st_size) for path in files]
+    listing = [
+        (path.relative_to(root).as_posix(), _digest_of_file("data_dir", path)) for path in files
+    ]
     return "sha256:" + hashlib.sha256(json.dumps(listing).encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 
 import pytest
@@ -55,12 +56,29 @@ def test_files_count_by_their_content(tmp_path):
         RunSpec({**MOBILENET, "weights": str(tmp_path / "none.h5")}).key  # noqa: B018
 
 
-def test_a_folder_of_images_counts_by_its_files(tmp_path):
-    flags = {"model_name": "mobilenetv2", "dataset_name": "folder", "data_dir": str(tmp_path)}
-    before = RunSpec(flags).key
-    (tmp_path / "train").mkdir()
-    (tmp_path / "train" / "image.jpg").write_bytes(b"1")
-    assert RunSpec(flags).key != before
+@pytest.mark.parametrize("dataset", ["folder", "oxford_flowers102"])
+def test_data_count_by_their_content(dataset, tmp_path):
+    """Other images of the same names, sizes and times are other data; another place is not."""
+
+    def key_of(root, content: bytes) -> str:
+        for folder in (root / "oxford_flowers102" / "2.1.1", root / "mnist"):
+            folder.mkdir(parents=True, exist_ok=True)
+        image = root / "oxford_flowers102" / "2.1.1" / "image.jpg"
+        image.write_bytes(content)
+        os.utime(image, ns=(10**18 + len(str(root)), 10**18 + ord(content)))
+        return RunSpec({**MOBILENET, "dataset_name": dataset, "data_dir": str(root)}).key
+
+    one, other = key_of(tmp_path / "a", b"1"), key_of(tmp_path / "a", b"2")
+    assert one != other
+    assert key_of(tmp_path / "b", b"1") == one
+    (tmp_path / "a" / "mnist" / "x").touch()  # another set beside it
+    assert (key_of(tmp_path / "a", b"2") == other) == (dataset != "folder")
+
+
+def test_without_a_folder_data_count_by_name():
+    assert "data" not in RunSpec(MOBILENET).configuration
+    flags = {**MOBILENET, "data_dir": "/nowhere", "download": True}
+    assert RunSpec(flags) == RunSpec(MOBILENET)
 
 
 @pytest.mark.parametrize("flags", [{"output_dir": "x"}, {"rho": 3}, {"nonsense": 1}])

@@ -18,7 +18,7 @@ from train.config.resolve import resolve
 from train.config.run_config import RunConfig
 
 _FLAGS = {entry.name: entry for entry in fields(RunConfig)}
-_ENVIRONMENT = "environment"  # what config.json has beside the flags: nothing to ask for
+_FACTS = ("inputs", "environment")  # what config.json has beside the flags: nothing to ask for
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> RunConfig:
@@ -89,7 +89,7 @@ def _from_file(path: str) -> dict[str, Any]:
     words = [
         word
         for name, value in content.items()
-        if name != _ENVIRONMENT
+        if name not in _FACTS
         for word in _words(_FLAGS[name], value)
     ]
     try:
@@ -101,7 +101,10 @@ def _from_file(path: str) -> dict[str, Any]:
 
 def _schema() -> type[msgspec.Struct]:
     """Any of the flags; and what a run's ``config.json`` says about its environment."""
-    kinds = {**{name: _json_type(entry) for name, entry in _FLAGS.items()}, _ENVIRONMENT: dict}
+    kinds = {
+        **{name: _json_type(entry) for name, entry in _FLAGS.items()},
+        **dict.fromkeys(_FACTS, dict),
+    }
     members: list[Any] = [
         (name, Union[kind, msgspec.UnsetType], msgspec.UNSET) for name, kind in kinds.items()
     ]

@@ -34,7 +34,7 @@ class FileImages:
 
     def __init__(self, path: Path, count: int, size: int) -> None:
         self.size = size
-        self._path, self._count = path, count
+        self.path, self._count = path, count
         self._file = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._file)
 
@@ -50,7 +50,7 @@ class FileImages:
                 raise IndexError(f"image {index} of {self._count}")
             data = os.pread(self._file, images[row].size, int(index) * images[row].size)
             if len(data) != images[row].size:
-                raise UserError(f"{self._path} was cut short while in use; delete its folder")
+                raise UserError(f"{self.path} was cut short while in use; delete its folder")
             images[row] = np.frombuffer(data, np.uint8).reshape(shape)
         return images
 

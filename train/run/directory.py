@@ -69,14 +69,16 @@ class RunDirectory:
         """Write ``name`` as JSON. NaN is not JSON and is refused with ValueError."""
         write_json(self.path / name, content)
 
-    def write_config(self, config: RunConfig, **settled: Any) -> None:
-        """``config.json``: the resolved configuration and where it ran.
+    def write_config(self, config: RunConfig, inputs: dict, **settled: Any) -> None:
+        """``config.json``: the resolved configuration, what it was given, and where it ran.
 
         Args:
+            inputs: see ``inputs.py``.
             settled: settings that were ``auto`` until the run itself decided them.
         """
-        content = {**config.to_json(), **settled, "environment": environment()}
-        self.write_json("config.json", content)
+        settings = {**config.to_json(), **settled}
+        facts = {"inputs": inputs, "environment": environment()}
+        self.write_json("config.json", {**settings, **facts})
 
     def add_selection(self, selection: Selection, epoch: int) -> None:
         """``selection.json``, which ``--selection_file`` reads: the latest one.

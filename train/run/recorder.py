@@ -16,6 +16,7 @@ from models.weights import save_network
 from selection.selection import Selection
 from train.run import console
 from train.run.directory import RunDirectory
+from train.run.inputs import inputs_of
 from train.run.phase_estimates import PhaseEstimates
 from train.run.prepare import Setting
 from train.run.result import Measured, Meters, RunResult, make_result
@@ -46,6 +47,7 @@ class Recorder:
         self.network = network
         self.meters = Meters(PhaseMeter(), PhaseMeter(), PhaseMeter())
         self._directory: Optional[RunDirectory] = None
+        self._inputs: dict = {}
 
     def begin(self) -> None:
         """Make the folder.
@@ -54,7 +56,8 @@ class Recorder:
             UserError: it cannot be made.
         """
         self._directory = RunDirectory.create(self._setting.config)
-        self._directory.write_config(self._setting.config)
+        self._inputs = inputs_of(self._setting.data, self.network)
+        self._directory.write_config(self._setting.config, self._inputs)
 
     @property
     def directory(self) -> RunDirectory:
@@ -102,7 +105,7 @@ class Recorder:
     def settle_evaluation(self, batch_size: int) -> None:
         """Evaluate with ``batch_size`` from now on; ``config.json`` says so."""
         self._eval_batch_size = batch_size
-        self.directory.write_config(self._setting.config, eval_batch_size=batch_size)
+        self.directory.write_config(self._setting.config, self._inputs, eval_batch_size=batch_size)
 
     def tensorboard(self) -> AbstractContextManager:
         """Inside it, epochs are written for TensorBoard, too."""
