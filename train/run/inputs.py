@@ -33,7 +33,7 @@ def inputs_of(data: DataBundle, network: Network) -> dict:
 
 
 def weights_digest(network: Network) -> str:
-    """Of every weight of ``network`` in Keras' order, moving statistics included, but the head's."""
+    """Of every weight of ``network`` in Keras' order, the head's excepted."""
     head = {variable.ref() for variable in network.head.variables}
     digest = hashlib.blake2b(digest_size=16)
     for weight in network.model.weights:
