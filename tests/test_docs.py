@@ -13,7 +13,9 @@ from main import main
 from reproduce import __main__ as reproduce
 from reproduce.command_line import build_parser as build_reproduce_parser
 from reproduce.command_line import parse as parse_reproduce
+from tests.error_messages import messages
 from train.config.command_line import build_parser, parse_args
+from train.config.flag_combinations import RULES
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(
@@ -85,7 +87,7 @@ def test_files_that_are_named_are_there(document):
     suffixes = "py|toml|txt|json|md"
     names = re.findall(rf"`((?:[a-z_]+/)+[\w.-]+\.(?:{suffixes})|[a-z_/]+/)`", text_of(document))
     for name in names:
-        if not name.startswith(("runs/", "tensorboard/", "reports/<")):
+        if not name.startswith(("runs/", "tensorboard/", "reports/<")) and name != "test/":
             assert (ROOT / name).exists(), name
 
 
@@ -99,3 +101,17 @@ def test_flags_that_are_named_exist(document):
 
 def test_the_readme_is_short():
     assert len(text_of("README.md").splitlines()) <= 150
+
+
+def test_every_message_is_listed_with_its_remedy():
+    rows = re.findall(r"^\| `(.+)` \| (.+) \|$", text_of("docs/errors.md"), re.MULTILINE)
+    rules = {", ".join(f"--{flag}" for flag in rule.flags) for rule in RULES}
+    listed = {message.replace("`", "") for message, remedy in rows if remedy.strip()} - rules
+    assert listed == messages()
+
+
+def test_every_rule_of_flags_is_listed():
+    document = text_of("docs/errors.md")
+    for rule in RULES:
+        flags = ", ".join(f"`--{flag}`" for flag in rule.flags)
+        assert f"| {flags} | {rule.words} |" in document
