@@ -15,6 +15,9 @@ from models.weights import holds_head, load_h5
 
 HEAD_DROPOUT = 0.2  # rate; the head in the authors' code: pooling, dropout, dense
 
+# Once, so that what a program sets itself afterwards stays.
+settle_keras()
+
 
 @dataclass(frozen=True, eq=False)
 class Network:
@@ -75,7 +78,6 @@ def build_network(
 def _assemble(
     backbone: Backbone, num_classes: int, input_size: int, weights: str, bn_mode: str, seed: int
 ) -> Network:
-    settle_keras()
     tf.keras.utils.set_random_seed(seed)
     module = backbone.load_module()
     inputs = tf.keras.Input((input_size, input_size, 3), name="pixels")

@@ -122,8 +122,8 @@ def test_a_selection_of_another_network_is_refused(tmp_path):
     ("content", "message"),
     [
         ("{", "not JSON"),
-        ("[]", "not a selection"),
-        ('{"layers": []}', "not a selection"),
+        ("[]", "line 1: expected `object`, got `array`"),
+        ('{"layers": []}', "missing required field `train_type`"),
     ],
 )
 def test_files_that_are_no_selection_are_refused(tmp_path, content, message):

@@ -33,7 +33,7 @@ def flags(root, *others):
         (("--selection_batches", "3"), True),
         (("--selection_batches", "2"), False),
         (("--train_type", "fisher"), False),
-        (("--selection_file", "some.json"), False),
+        (("--selection_file", "some.json", "--rho", "auto"), False),
     ],
 )
 def test_a_pool_of_all_there_is_is_noted(tmp_path, more, noted):
