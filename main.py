@@ -8,11 +8,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from common.environment import load_tensorflow
 from common.program import exit_status
 from common.signals import catch_signals
 from common.standard_streams import make_usable
-from train.config.command_line import parse_args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,6 +19,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
+    # Here, and not above, so that a signal finds its handler as early as can be.
+    from common.environment import load_tensorflow
+    from train.config.command_line import parse_args
+
     config = parse_args(argv)
     load_tensorflow()  # only once the flags are good
     from models.memory.allocator import reserve_region

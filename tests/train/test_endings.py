@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -161,6 +162,38 @@ def test_signals_close_together_are_one(numbers, tmp_path):
     assert errors.strip().splitlines() == ["main.py: interrupted"]
     assert result_of(tmp_path)["status"] == "interrupted"
     assert (tmp_path / "run" / "selection.png").exists()
+
+
+# More of them: ADABET_MOMENTS=40 make test ARGS="-k any_moment"
+MOMENTS = range(int(os.environ.get("ADABET_MOMENTS", "3")))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", MOMENTS)
+def test_a_signal_at_any_moment(seed, tmp_path):
+    """Before there is a folder it leaves none; after that, whole files and a result."""
+    draw = random.Random(seed)
+    flags = ["--run_name", "run", "--num_epochs", "4"]
+    process = start(tmp_path, *flags, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    time.sleep(draw.uniform(1.0, 14.0))
+    process.send_signal(draw.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP]))
+    _, errors = process.communicate(timeout=120)
+    folder = tmp_path / "run"
+    if process.returncode == 0:  # it was over already
+        assert result_of(tmp_path)["status"] == "completed"
+        return
+    assert process.returncode == 130
+    assert errors.strip().splitlines() == ["main.py: interrupted"]
+    if not folder.exists():
+        assert not list(tmp_path.iterdir())
+        return
+    assert result_of(tmp_path)["status"] == "interrupted"
+    assert not list(folder.glob(".writing*"))
+    for path in folder.glob("*.json"):
+        assert json.loads(path.read_text())
+    if (folder / "metrics.jsonl").exists():
+        lines = (folder / "metrics.jsonl").read_text().splitlines()
+        assert len(list(map(json.loads, lines))) == result_of(tmp_path)["epochs"]
 
 
 SHORT = ["--num_epochs", "1", "--max_steps", "2"]
