@@ -114,7 +114,8 @@ def test_the_same_seed_gives_the_same_run(finished, tmp_path):
 )
 @pytest.mark.slow
 def test_other_train_types(train_type, layers, tmp_path):
-    folder = _run(tmp_path, "--train_type", train_type, "--max_steps", "3")
+    rho = "0.3" if train_type == "last_k_training" else "auto"
+    folder = _run(tmp_path, "--train_type", train_type, "--rho", rho, "--max_steps", "3")
     result = _json(folder, "result.json")
     assert result["num_selected"] == layers and result["steps"] == 3
     assert result["memory"]["estimate"]["selection"] is None
