@@ -1,0 +1,34 @@
+"""Which epochs' weights --save_weights keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from main import main
+from train.run import recorder
+from train.trainer import EpochResult, Trainer
+
+
+@pytest.mark.parametrize(("keep", "expected"), [("none", []), ("best", [1, 3]), ("last", [4])])
+def test_best_is_the_first_of_equal_ones(keep, expected, tmp_path, monkeypatch):
+    tested: list[float] = []
+    written: list[int] = []
+
+    def evaluate(*_: object) -> float:
+        tested.append([0.5, 0.5, 0.9, 0.9][len(tested)])
+        return tested[-1]
+
+    def save(_: object, path: str) -> None:
+        written.append(len(tested))
+        Path(path).touch()
+
+    monkeypatch.setattr(Trainer, "evaluate", evaluate)
+    monkeypatch.setattr(Trainer, "train_epoch", lambda *_: EpochResult(1.0, 0.5, 1, 0.1))
+    monkeypatch.setattr(recorder, "save_network", save)
+    flags = ["--model_name", "digitnet", "--dataset_name", "digits", "--num_epochs", "4"]
+    where = ["--output_dir", str(tmp_path), "--run_name", "run"]
+    assert main([*flags, *where, "--save_weights", keep]) == 0
+    assert written == expected
+    assert (tmp_path / "run" / "weights.h5").exists() == bool(expected)
