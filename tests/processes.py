@@ -6,8 +6,10 @@ import signal
 
 
 def signals_as_in_a_terminal() -> None:
-    """For ``preexec_fn``: Ctrl-C works in the child.
+    """For ``preexec_fn``: Ctrl-C and a lost terminal end the child.
 
-    Where the tests run in a shell's background, SIGINT is ignored, and children inherit that.
+    Where the tests run in a shell's background, or under ``nohup``, these are ignored, and children
+    inherit that.
     """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)

@@ -209,7 +209,7 @@ def test_the_selection_is_as_fast_as_the_budget_allows(tmp_path, capsys):
         (["--stability", "2"], "--stability"),
         (["--eval_batch_size", "500"], "evaluation at --eval_batch_size 500"),
         *(
-            (["--train_type", name], "choose one of")
+            (["--train_type", name], "take layers one after another")
             for name, entry in TRAIN_TYPES.items()
             if not entry.order
         ),
@@ -289,9 +289,11 @@ def test_a_plan_without_an_order_of_layers_selects_at_each_rho(tmp_path, capsys)
     # rho is the share of a full step's time: that is what may be predicted at most.
     assert all(row["time_ratio"] <= row["rho"] + 1e-9 for row in rows)
     flags = [*DIGITS, "--train_type", "full_training", "--plan"]
-    assert_refused(flags, "does not use rho", tmp_path / "none", capsys)
+    assert_refused(
+        flags, "has nothing to vary unless the train type uses rho", tmp_path / "none", capsys
+    )
     flags = [*DIGITS, "--selection_file", "absent.json", "--plan"]
-    assert_refused(flags, "--plan has nothing to select", tmp_path / "none", capsys)
+    assert_refused(flags, "--plan has nothing to choose", tmp_path / "none", capsys)
 
 
 def test_predicted_step_times_follow_what_is_trained():

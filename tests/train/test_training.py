@@ -166,6 +166,7 @@ def test_nothing_is_traced_after_the_first_epoch(tmp_path):
         data = setting.data
         assert len(data.train) % config.batch_size and len(data.test) % config.eval_batch_size
         recorder = Recorder(setting, network, started=0.0)
+        recorder.begin()
         carry_out(setting, recorder)
         assert recorder.finish("completed").epochs == epochs
         trainer = recorder.stage.trainer
