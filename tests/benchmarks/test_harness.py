@@ -9,6 +9,7 @@ from common.timing import seconds_in_turn
 from models.memory.fresh_process import ChildError, fresh
 
 
+@pytest.mark.slow
 def test_a_child_answers_and_a_failing_one_shows_why():
     assert fresh("benchmarks.harness:judged", value=1.5, most=1.0).startswith("1.50")
     with pytest.raises(ChildError, match=r"(?s)judged.*status 1.*Traceback.*no_such_argument"):

@@ -60,6 +60,7 @@ def images(tmp_path):
     return str(tmp_path / "images")
 
 
+@pytest.mark.slow
 def test_a_run_needs_no_home(tmp_path, images):
     flags = ["--dataset_name", "folder", "--data_dir", images, "--cache_dir", str(tmp_path / "c")]
     done = _run(tmp_path, *flags, "--output_dir", str(tmp_path / "runs"))
@@ -67,6 +68,7 @@ def test_a_run_needs_no_home(tmp_path, images):
     assert list((tmp_path / "runs").glob("*/selection.png"))
 
 
+@pytest.mark.slow
 def test_what_would_lie_there_is_asked_for_in_one_line(tmp_path, images):
     for flags, message in [
         (

@@ -36,6 +36,7 @@ _LOADED = "from common.environment import load_tensorflow; load_tensorflow()\n"
     ],
     ids=["imported", "loaded", "wrong"],
 )
+@pytest.mark.slow
 def test_another_keras_file_builds_the_same_network(tmp_path, variable, content, code):
     folder = tmp_path if variable == "KERAS_HOME" else tmp_path / ".keras"
     folder.mkdir(exist_ok=True)

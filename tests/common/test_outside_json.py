@@ -35,6 +35,7 @@ def places(value: object, steps: tuple = ()):
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(VALUES, st.sampled_from([None, 0, 3]), st.booleans())
+@pytest.mark.slow
 def test_every_value_is_found(value, indent, ascii_only):
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
     for steps, inner in places(value):

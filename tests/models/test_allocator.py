@@ -17,6 +17,7 @@ NOTE = "GB on address space (ulimit -v) leaves no room to lay memory out beforeh
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no such limit is kept")
 @pytest.mark.parametrize(("limit", "with_region"), [(6_144_000_000, True), (4_096_000_000, False)])
+@pytest.mark.slow
 def test_a_run_heeds_the_limit_on_address_space(tmp_path, limit, with_region):
     def limited():
         # Every CPU means threads, and every thread address space.

@@ -87,6 +87,7 @@ def test_the_channel_axis_counts_the_channels_of_the_output(layer):
 
 
 @pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.slow
 def test_no_layer_of_a_backbone_is_of_unknown_kind(name):
     """But for the operations of the preprocessing, which no gradient meets."""
     network = build_network(BACKBONES[name], 5, 32, "none")

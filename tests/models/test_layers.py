@@ -50,6 +50,7 @@ def test_nested_and_shared_layers_are_refused():
 
 
 @pytest.mark.parametrize("name", ["resnet50", "mobilenetv2"])
+@pytest.mark.slow
 def test_raw_pixels_and_keras_preprocessing_give_the_same_features(name):
     """Preprocessing is in the graph, and fixing the batch norm changes nothing at inference."""
     application, module = {
@@ -75,6 +76,7 @@ def test_inference_batch_norm_never_moves():
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.slow
 def test_paper_batch_norm_uses_batch_statistics_in_evaluation_and_never_moves():
     network = build_network(BACKBONES["resnet50"], 3, 32, "none", bn_mode="paper")
     assert network.batch_statistics

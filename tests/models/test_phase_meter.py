@@ -66,6 +66,7 @@ def test_allocator_peak_of_known_blocks():
     assert empty == pytest.approx(32, rel=0.05)  # what is there already counts
 
 
+@pytest.mark.slow
 def test_no_allocator_figure_is_none():
     result = run_fresh(TF_ENABLE_ONEDNN_OPTS="0", TF_CPU_ALLOCATOR_USE_BFC="0")
     assert result["peaks"] == [None, None, None]

@@ -44,6 +44,7 @@ def float64():
         ("resnet50", "paper", 4 + 1 + 2 * 16),
     ],
 )
+@pytest.mark.slow
 def test_zeroed_and_rebuilt_agree(float64, name, bn_mode, sets):
     network = random_network(name, bn_mode)
     staying = zero_a_third(network)
@@ -61,6 +62,7 @@ def test_zeroed_and_rebuilt_agree(float64, name, bn_mode, sets):
     assert network_macs(after.layers) < 0.55 * network_macs(network.layers)
 
 
+@pytest.mark.slow
 def test_zeroed_and_rebuilt_agree_in_single_precision():
     network = random_network("mobilenetv2")
     zero_a_third(network)
@@ -121,6 +123,7 @@ def test_a_rebuilt_network_can_be_pruned_again():
         ),
     ],
 )
+@pytest.mark.slow
 def test_an_empty_path_leaves_an_offset(float64, name, bn_mode, dead, gone):
     network = random_network(name, bn_mode)
     kill(network, *dead)

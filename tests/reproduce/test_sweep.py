@@ -67,6 +67,7 @@ def test_the_lock_of_a_run_is_for_one(store):
     assert claim(store, spec(1)) is not None
 
 
+@pytest.mark.slow
 def test_two_sweeps_at_once_share_the_runs(store, program):
     seeds = [1, 2, 3, 4, 5, 6]
     both = [sweep_process(store.root, program, seeds, tenths=4) for _ in range(2)]

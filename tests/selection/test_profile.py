@@ -75,6 +75,7 @@ def test_counted_profile_of_attention():
 
 
 @pytest.mark.parametrize("mode", ["flops", "measured"])
+@pytest.mark.slow
 def test_profile_file_is_reused_only_where_it_belongs(tmp_path, mode):
     path = tmp_path / "profile.json"
     network = _small()

@@ -54,6 +54,7 @@ def fail(monkeypatch, owner, name: str, error: BaseException, after: int = 0) ->
     monkeypatch.setattr(owner, name, raising(error, after)(getattr(owner, name)))
 
 
+@pytest.mark.slow
 def test_a_mistake_that_comes_out_late_deletes_nothing(tmp_path, monkeypatch, capsys):
     fail(monkeypatch, selecting.LayerChooser, "__call__", UserError("no such images"))
     assert run(tmp_path, "--select_at_epoch", "2", "--num_epochs", "4") == 2
@@ -69,6 +70,7 @@ def test_a_mistake_before_the_first_step_leaves_nothing(tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_bug_leaves_its_traceback_and_the_result(tmp_path, monkeypatch):
     fail(monkeypatch, Trainer, "evaluate", ZeroDivisionError("two\nlines"), after=1)
     with pytest.raises(ZeroDivisionError):
@@ -78,6 +80,7 @@ def test_a_bug_leaves_its_traceback_and_the_result(tmp_path, monkeypatch):
     assert result["epochs"] == 1 and result["steps"] == 2 * 75
 
 
+@pytest.mark.slow
 def test_too_little_memory_is_one_line(tmp_path, monkeypatch, capsys):
     fail(monkeypatch, Trainer, "train_epoch", MemoryError())
     assert run(tmp_path) == 1
@@ -100,6 +103,7 @@ def test_ctrl_c_while_the_folder_is_made_leaves_a_result(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "name", ["config.json", "selection.json", "metrics.jsonl", "result.json", "selection.png"]
 )
+@pytest.mark.slow
 def test_a_full_disk_leaves_what_is_there(name, tmp_path, monkeypatch, capsys):
     """The files before it are whole, and nothing half written lies about."""
     replace = os.replace
@@ -128,6 +132,7 @@ def test_a_full_disk_leaves_what_is_there(name, tmp_path, monkeypatch, capsys):
         assert result_of(tmp_path)["status"] == "failed"
 
 
+@pytest.mark.slow
 def test_the_result_is_there_before_the_picture(tmp_path, monkeypatch):
     def look(*_):
         assert result_of(tmp_path)["status"] == "completed"

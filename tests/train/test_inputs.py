@@ -62,6 +62,7 @@ def test_the_head_is_not_part_of_the_weights():
     assert weights_digest(one) != weights_digest(other)
 
 
+@pytest.mark.slow
 def test_a_run_writes_them_down(tmp_path):
     flags = ["--model_name", "digitnet", "--dataset_name", "digits", "--max_steps", "1"]
     assert main([*flags, "--output_dir", str(tmp_path), "--run_name", "run"]) == 0

@@ -117,6 +117,7 @@ def _gradients(kind, model, trained, images, labels):
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.slow
 def test_gradients_are_tensorflows_own_for_any_choice_of_variables(name):
     """Everything, single variables, and some mixed choices."""
     model = MODELS[name]()
@@ -188,6 +189,7 @@ def _packings(network, variables) -> int:
     return sum(op.type == "RightShift" for op in graph.get_operations())
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_before_the_first_trained_layer():
     network = tiny_network()
     assert _packings(network, network.head.variables) == 0

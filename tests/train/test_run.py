@@ -43,6 +43,7 @@ def finished(tmp_path_factory):
     return _run(tmp_path_factory.mktemp("finished"), "--num_epochs", "10")
 
 
+@pytest.mark.slow
 def test_training_helps_by_far(finished, tmp_path):
     untrained = _json(_run(tmp_path, "--num_epochs", "0"), "result.json")
     trained = _json(finished, "result.json")
@@ -51,6 +52,7 @@ def test_training_helps_by_far(finished, tmp_path):
     assert untrained["steps"] == 0 and trained["steps"] == 750
 
 
+@pytest.mark.slow
 def test_a_run_leaves_everything_behind(finished):
     names = {path.name for path in finished.iterdir()}
     wanted = {"config.json", "selection.json", "metrics.jsonl", "result.json", "selection.png"}
@@ -77,6 +79,7 @@ def test_a_run_leaves_everything_behind(finished):
     assert list((finished / "tensorboard").glob("events*"))
 
 
+@pytest.mark.slow
 def test_selection_file_is_consistent(finished):
     selection = _json(finished, "selection.json")
     rows = selection["layers"]
@@ -90,6 +93,7 @@ def test_selection_file_is_consistent(finished):
     assert result["total_parameters"] == sum(row["params"] for row in rows)
 
 
+@pytest.mark.slow
 def test_a_selection_can_be_reloaded(finished, tmp_path):
     again = _run(tmp_path, "--selection_file", str(finished / "selection.json"), "--max_steps", "5")
     assert _json(again, "selection.json") == _json(finished, "selection.json")
@@ -141,6 +145,7 @@ def test_rho_zero_is_inference_only(tmp_path):
     assert result["best_test_accuracy"] is not None
 
 
+@pytest.mark.slow
 def test_a_frozen_head_is_warned_about(finished, tmp_path, capsys):
     content = _json(finished, "selection.json")
     content["layers"][-1]["selected"] = False
