@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 
 from main import main
 from tests.helpers import random_pixels, tiny_network
