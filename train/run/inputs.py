@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from common.files import write_text
 from models.network import Network
 from train.data.datasets import DataBundle
 from train.data.image_store import FileImages, ImageSet
@@ -60,7 +61,7 @@ def _digest_of(images: ImageSet) -> str:
         return _combined([labels, kept.read_text().split()[-1]])
     pixels = _digest_of_pixels(images)
     if os.access(path.parent, os.W_OK):  # a cache that is shared need not be
-        kept.write_text(f"{stamp} {pixels}")
+        write_text(kept, f"{stamp} {pixels}")
     return _combined([labels, pixels])
 
 
