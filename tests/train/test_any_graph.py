@@ -60,7 +60,7 @@ def few(examples: int):
 
 
 @pytest.mark.slow
-@few(25)
+@few(12)
 @given(st.data())
 def test_gradients_of_any_graph(data):
     model = draw_graph(data, data.draw(st.integers(1, 5)))

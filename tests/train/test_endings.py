@@ -170,7 +170,7 @@ def test_signals_close_together_are_one(numbers, tmp_path):
 
 
 # More of them: ADABET_MOMENTS=40 make test ARGS="-k any_moment"
-MOMENTS = range(int(os.environ.get("ADABET_MOMENTS", "3")))
+MOMENTS = range(int(os.environ.get("ADABET_MOMENTS", "2")))
 
 
 @pytest.mark.slow
