@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
 import tensorflow as tf
 
 from models.kinds import LayerKind, kind_of
 
 
+@dataclass(frozen=True, eq=False)
 class DropoutMasks:
     """The masks of one training step of a flat model.
 
@@ -14,28 +18,27 @@ class DropoutMasks:
     a layer is computed once more on the way back. Here the same seed, step and layer give the same
     mask, on every device.
 
-    Args:
+    Attributes:
+        places: ``id(Keras layer)`` -> its place in the model, of those that drop.
         step: int64 scalar, of the optimizer.
     """
 
-    def __init__(self, model: tf.keras.Model, step: tf.Tensor) -> None:
-        self._places = {
+    places: Mapping[int, int]
+    step: tf.Tensor
+
+    @classmethod
+    def of(cls, model: tf.keras.Model, step: tf.Tensor) -> DropoutMasks:
+        """Those of ``model`` at ``step``."""
+        places = {
             id(layer): place
             for place, layer in enumerate(model.layers)
             if kind_of(layer) is LayerKind.DROPOUT
         }
-        self._step = step
+        return cls(places, step)
 
     def at(self, step: tf.Tensor) -> DropoutMasks:
         """The same, computed from ``step``, which has the same value."""
-        again = object.__new__(DropoutMasks)
-        again._places, again._step = self._places, step
-        return again
-
-    @property
-    def step(self) -> tf.Tensor:
-        """int64 scalar."""
-        return self._step
+        return replace(self, step=step)
 
     def mask(self, layer: tf.keras.layers.Dropout, x: tf.Tensor) -> tf.Tensor:
         """What the input ``x`` is multiplied with: 0, or 1 / (1 - rate); broadcasts to its shape.
@@ -45,7 +48,7 @@ class DropoutMasks:
         shape = layer._get_noise_shape(x)
         shape = tf.shape(x) if shape is None else shape
         # Of two numbers that stateless_uniform takes, one is the step's, so one is left for both.
-        own = ((layer.seed or 0) * 1_000_003 + self._places[id(layer)]) % 2**31
-        seed = tf.stack([tf.constant(own, tf.int64), tf.cast(self._step, tf.int64)])
+        own = ((layer.seed or 0) * 1_000_003 + self.places[id(layer)]) % 2**31
+        seed = tf.stack([tf.constant(own, tf.int64), tf.cast(self.step, tf.int64)])
         kept = tf.random.stateless_uniform(shape, seed, dtype=x.dtype) >= layer.rate
         return tf.cast(kept, x.dtype) / (1.0 - layer.rate)

@@ -96,7 +96,7 @@ def test_masks_are_functions_of_seed_step_and_layer():
     x = tf.ones([4, 36, 12])
 
     def mask(layer, step, of=model):
-        return DropoutMasks(of, tf.constant(step, tf.int64)).mask(layer, x).numpy()
+        return DropoutMasks.of(of, tf.constant(step, tf.int64)).mask(layer, x).numpy()
 
     np.testing.assert_array_equal(mask(one, 3), mask(one, 3))
     assert (mask(one, 3) != mask(one, 4)).any()
@@ -114,7 +114,7 @@ def test_whole_channels_are_dropped_where_the_layer_does_so():
     inputs = tf.keras.Input((6, 6, 8))
     model = tf.keras.Model(inputs, _layers.SpatialDropout2D(0.5)(inputs))
     images = tf.ones([5, 6, 6, 8])
-    out = forward(model, images, {}, dropout=DropoutMasks(model, tf.constant(1, tf.int64)))
+    out = forward(model, images, {}, dropout=DropoutMasks.of(model, tf.constant(1, tf.int64)))
     assert ((out.numpy() == 0).all(axis=(1, 2)) | (out.numpy() == 2).all(axis=(1, 2))).all()
     assert 0 < (out.numpy() == 0).mean() < 1
     np.testing.assert_array_equal(forward(model, images, {}), images)

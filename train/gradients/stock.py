@@ -29,7 +29,7 @@ class StockGradients:
         self, images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, list[Optional[tf.Tensor]]]:
         """Mean loss, logits and gradients; see ``LossGradients``."""
-        dropout = DropoutMasks(self._model, step)
+        dropout = DropoutMasks.of(self._model, step)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._variables)
             logits = forward(self._model, images, self._overrides, dropout=dropout)

@@ -56,7 +56,7 @@ class LeanGradients:
     ) -> tuple[tf.Tensor, tf.Tensor, list[Optional[tf.Tensor]]]:
         """Mean loss, logits and gradients; see ``LossGradients``."""
         values = {self._pixels: images}
-        tape = self._forward_with_tape(self._units, values, DropoutMasks(self._model, step))
+        tape = self._forward_with_tape(self._units, values, DropoutMasks.of(self._model, step))
         logits = values.pop(self._output)
         losses, gradient = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(
             features=logits, labels=labels
