@@ -9,7 +9,7 @@ import pytest
 
 from common.errors import UserError
 from reproduce.item import Options
-from selection.registry import TRAIN_TYPES
+from selection.registry import TRAIN_TYPES, train_type_named
 from train.config.command_line import parse_args
 from train.config.flag_combinations import RULES
 from train.config.run_config import RunConfig
@@ -79,7 +79,14 @@ GO_TOGETHER = (
 
 @pytest.mark.parametrize("words", GO_TOGETHER)
 def test_flags_that_go_together_do(words):
-    parse_args([*DIGITS, *words.split()])
+    config = parse_args([*DIGITS, *words.split()])
+    for flag, value in zip(words.split()[::2], words.split()[1::2]):
+        found = getattr(config, flag[2:])
+        assert (
+            found == train_type_named(value).name
+            if flag == "--train_type"
+            else (str(found) == value or found == float(value))
+        )
 
 
 def test_every_rule_is_tried():

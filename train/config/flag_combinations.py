@@ -97,13 +97,7 @@ RULES: tuple[Rule, ...] = (
         lambda config: config.prune != "l1" or config.train_type != "prune_training",
     ),
     Rule(
-        ("select_at_epoch",),
-        "goes with train types that select once",
-        lambda config: _entry(config).schedule == "once",
-        by_train_type=True,
-    ),
-    Rule(
-        ("selection_file",),
+        ("select_at_epoch", "selection_file"),
         "goes with train types that select once",
         lambda config: _entry(config).schedule == "once",
         by_train_type=True,
