@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any, Optional
 
 from common.command_line import OneLineParser
 from common.errors import UserError
+from common.files import user_path
 from models.registry import BACKBONES
 from reproduce.item import Item, Options
 from selection.registry import train_type_named
@@ -148,7 +148,7 @@ def _weights(words: Sequence[str]) -> dict[str, str]:
         model, equals, file = word.partition("=")
         if not equals or not file:
             raise UserError(f"--weights {word}: it must be MODEL=FILE")
-        if file not in ("imagenet", "none") and not Path(file).expanduser().is_file():
+        if file not in ("imagenet", "none") and not user_path(file, "--weights").is_file():
             raise UserError(f"--weights {word}: {file} is not a file")
         weights[_backbone(model)] = file
     return weights

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 from common.errors import UserError
-from common.files import read_json, read_lines
+from common.files import read_json, read_lines, user_path
 from train.config.command_line import parse_args
 from train.config.run_config import RunConfig
 
@@ -50,7 +50,7 @@ class RunSpec:
 
     def __post_init__(self) -> None:
         flags = {
-            name: _absolute(value) if name in _PATHS else value
+            name: _absolute(name, value) if name in _PATHS else value
             for name, value in sorted(self.flags.items())
             if value is not None and value is not False
         }
@@ -141,7 +141,7 @@ class Store:
     """
 
     def __init__(self, root: Path | str) -> None:
-        self.root = Path(root).expanduser().absolute()
+        self.root = user_path(root, "--runs_dir").absolute()
 
     def directory(self, spec: RunSpec) -> Path:
         """Where the results are, or will be."""
@@ -230,10 +230,10 @@ def hash_of(configuration: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _absolute(value: str) -> str:
+def _absolute(flag: str, value: str) -> str:
     if value in ("imagenet", "digits", "none", "auto"):
         return value
-    return str(Path(value).expanduser().absolute())
+    return str(user_path(value, f"--{flag}").absolute())
 
 
 def _digest_of_file(flag: str, name: Union[str, Path]) -> str:

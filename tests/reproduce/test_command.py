@@ -78,6 +78,15 @@ def test_one_command_from_the_runs_to_the_report(item, tmp_path, capsys):
         (["trial", "--seeds", "0"], "--seeds 0 is out of range"),
         (["trial", "--workers", "0"], "--workers 0 is out of range"),
         (["trial", "--weights", "vgg16=none.h5"], "none.h5 is not a file"),
+        (["trial", "--weights", "vgg16=~nobody-there/a.h5"], "there is no such home folder"),
+        (
+            ["trial", "--runs_dir", "~nobody-there/a"],
+            "--runs_dir ~nobody-there/a: there is no such",
+        ),
+        (
+            ["trial", "--data_dir", "~nobody-there/a"],
+            "--data_dir ~nobody-there/a: there is no such",
+        ),
         (["trial", "--", "--seed", "3"], "--seed cannot be given for every run"),
         (["trial", "--", "--nonsense", "3"], "unrecognized arguments"),
         (["trial", "--", "nonsense"], "'nonsense' is none"),

@@ -88,6 +88,11 @@ def test_the_home_folder_is_understood_in_every_path(flag, tmp_path, monkeypatch
     assert getattr(config, flag) == str(tmp_path / "a" / "b")
 
 
+def test_a_home_folder_of_nobody_is_one_line(tmp_path, capsys):
+    flags = ["--config", "~nobody-of-that-name/a.json"]
+    assert_refused(flags, "there is no such home folder", tmp_path / "runs", capsys)
+
+
 def test_every_setting_survives_its_file(tmp_path):
     config = resolve(RunConfig(memory_budget=30.5, num_classes=7, rotation=0.0, run_name="a"))
     path = _file(tmp_path, config.to_json())

@@ -6,13 +6,13 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import Field, fields
-from pathlib import Path
 from typing import Any, Literal, Optional, Union
 
 import msgspec
 
 from common.command_line import OneLineParser
 from common.errors import UserError
+from common.files import user_path
 from common.outside_json import read_outside_json
 from train.config.resolve import resolve
 from train.config.run_config import RunConfig
@@ -85,7 +85,7 @@ def _from_file(path: str) -> dict[str, Any]:
             not take.
     """
     where = f"--config {path}"
-    content = read_outside_json(Path(path).expanduser(), _schema(), where)
+    content = read_outside_json(user_path(path, "--config"), _schema(), where)
     words = [
         word
         for name, value in content.items()
