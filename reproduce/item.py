@@ -56,7 +56,7 @@ class Options:
                 f"--{fixed[0]} cannot be given for every run: it is set by the table or figure "
                 "itself, or by --models, --datasets, --methods, --seeds and --epochs"
             )
-        plain = RunConfig(train_type=train_type_named(method).name)
+        plain = RunConfig(dataset_name=dataset, train_type=train_type_named(method).name)
         asked = {
             name: value for name, value in self.flags.items() if not without_effect(plain, name)
         }

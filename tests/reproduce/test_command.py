@@ -84,7 +84,7 @@ def test_one_command_from_the_runs_to_the_report(item, tmp_path, capsys):
             "--runs_dir ~nobody-there/a: there is no such",
         ),
         (
-            ["trial", "--data_dir", "~nobody-there/a"],
+            ["trial", "--cache_dir", "~nobody-there/a"],
             "--data_dir ~nobody-there/a: there is no such",
         ),
         (["trial", "--", "--seed", "3"], "--seed cannot be given for every run"),

@@ -51,6 +51,11 @@ REFUSED = {
     "--memory_budget 9 --stability 2": "compares selections of one size: use --rho",
     "--plan --train_type full_training": "has nothing to vary unless the train type uses rho",
     "--stability 1": "it must be 0 or at least 2",
+    "--skip_bad_images": "goes with --dataset_name folder, not with --dataset_name digits",
+    "--skip_bad_images --dataset_name cifar10": "goes with --dataset_name folder, not with --data",
+    "--download": "goes with TFDS data sets, not with --dataset_name digits",
+    "--download --dataset_name folder": "goes with TFDS data sets, not with --dataset_name folder",
+    "--data_dir x": "--data_dir x goes with data sets that lie in a folder, not with --dataset_nam",
 }
 
 
@@ -74,6 +79,8 @@ GO_TOGETHER = (
     "--select_at_epoch 1 --num_epochs 2",
     "--selection_file x --train_type full_training --select_at_epoch 1",
     "--memory_budget 9 --train_type last_k_training",
+    "--dataset_name folder --data_dir x",
+    "--dataset_name cifar10 --data_dir x",
 )
 
 
@@ -105,10 +112,11 @@ def test_the_configuration_of_any_run_can_be_used_again(train_type, tmp_path):
 
 
 def test_flags_for_every_run_reach_those_they_are_for():
-    options = Options(flags={"selection_mode": "pairs", "eval_every": 5})
+    options = Options(flags={"selection_mode": "pairs", "data_dir": "x", "eval_every": 5})
     betti, full = (
-        options.spec("digitnet", "digits", method).flags
-        for method in ("act_norm_betti_train", "full_training")
+        options.spec("digitnet", dataset, method).flags
+        for dataset, method in (("folder", "act_norm_betti_train"), ("digits", "full_training"))
     )
     assert betti["selection_mode"] == "pairs" and "selection_mode" not in full
+    assert "data_dir" in betti and "data_dir" not in full
     assert betti["eval_every"] == full["eval_every"] == 5

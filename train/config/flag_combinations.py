@@ -22,13 +22,13 @@ class Rule:
 
     Attributes:
         words: what they go with, after the name of the flag.
-        by_train_type: whether that depends on the train type.
+        depends_on: the flag whose value decides; empty where it is no single one.
     """
 
     flags: tuple[str, ...]
     words: str
     applies: Callable[[RunConfig], bool]
-    by_train_type: bool = False
+    depends_on: str = ""
 
 
 def _entry(config: RunConfig) -> TrainType:
@@ -48,13 +48,13 @@ RULES: tuple[Rule, ...] = (
         ("rho",),
         f"goes with {_names(lambda entry: entry.uses_rho)}",
         lambda config: _entry(config).uses_rho,
-        by_train_type=True,
+        depends_on="train_type",
     ),
     Rule(
         ("rho_ch", "aggregation", "selection_mode", "selection_batches"),
         f"goes with train types that rank by Betti numbers ({_names(lambda one: one.by_betti)})",
         lambda config: _entry(config).by_betti,
-        by_train_type=True,
+        depends_on="train_type",
     ),
     Rule(
         ("selection_mode",),
@@ -65,31 +65,31 @@ RULES: tuple[Rule, ...] = (
         ("selection_seed",),
         f"goes with train types that look at images ({_names(lambda one: one.cost != 'none')})",
         lambda config: _entry(config).cost != "none",
-        by_train_type=True,
+        depends_on="train_type",
     ),
     Rule(
         ("fisher",),
         "goes with --train_type fisher_training, or with --stability",
         lambda config: config.train_type == "fisher_training" or config.stability > 0,
-        by_train_type=True,
+        depends_on="train_type",
     ),
     Rule(
         ("profile", "profile_file", "step_times"),
         "goes with --train_type elastic_training",
         lambda config: config.train_type == "elastic_training",
-        by_train_type=True,
+        depends_on="train_type",
     ),
     Rule(
         ("prune", "prune_ratio"),
         "goes with --train_type prune_training",
         lambda config: config.train_type == "prune_training",
-        by_train_type=True,
+        depends_on="train_type",
     ),
     Rule(
         ("interval",),
         "goes with --train_type elastic_training or prune_training",
         lambda config: _entry(config).schedule != "once",
-        by_train_type=True,
+        depends_on="train_type",
     ),
     Rule(
         ("interval", "prune_ratio"),
@@ -100,7 +100,7 @@ RULES: tuple[Rule, ...] = (
         ("select_at_epoch", "selection_file"),
         "goes with train types that select once",
         lambda config: _entry(config).schedule == "once",
-        by_train_type=True,
+        depends_on="train_type",
     ),
     Rule(
         (
@@ -115,7 +115,7 @@ RULES: tuple[Rule, ...] = (
         f"goes with train types that take layers one after another "
         f"({_names(lambda entry: bool(entry.order))})",
         lambda config: bool(_entry(config).order),
-        by_train_type=True,
+        depends_on="train_type",
     ),
     Rule(
         ("memory_budget",),
@@ -137,12 +137,30 @@ RULES: tuple[Rule, ...] = (
         f"has nothing to vary unless the train type uses rho "
         f"({_names(lambda entry: entry.uses_rho)})",
         lambda config: _entry(config).uses_rho,
-        by_train_type=True,
+        depends_on="train_type",
     ),
     Rule(
         ("select_at_epoch", "save_weights"),
         "does nothing with --select_only or --plan, which train nothing",
         _trains,
+    ),
+    Rule(
+        ("skip_bad_images",),
+        "goes with --dataset_name folder",
+        lambda config: config.dataset_name == "folder",
+        depends_on="dataset_name",
+    ),
+    Rule(
+        ("download",),
+        "goes with TFDS data sets",
+        lambda config: config.dataset_name not in ("folder", "digits"),
+        depends_on="dataset_name",
+    ),
+    Rule(
+        ("data_dir",),
+        "goes with data sets that lie in a folder",
+        lambda config: config.dataset_name != "digits",
+        depends_on="dataset_name",
     ),
 )
 
@@ -176,7 +194,7 @@ def as_typed(config: RunConfig, name: str) -> str:
 
 
 def without_effect(config: RunConfig, name: str) -> bool:
-    """Whether ``name`` would be refused in ``config`` because of its train type."""
+    """Whether ``name`` would be refused in ``config`` because of its train type or data set."""
     return any(
-        name in rule.flags and rule.by_train_type and not rule.applies(config) for rule in RULES
+        name in rule.flags and rule.depends_on and not rule.applies(config) for rule in RULES
     )

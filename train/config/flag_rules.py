@@ -76,7 +76,9 @@ def _check_combinations(config: RunConfig) -> None:
 
 
 def _instead_of(config: RunConfig, rule: Rule) -> str:
-    return f", not with --train_type {config.train_type}" if rule.by_train_type else ""
+    if not rule.depends_on:
+        return ""
+    return f", not with --{rule.depends_on} {getattr(config, rule.depends_on)}"
 
 
 def _check_epochs(config: RunConfig) -> None:

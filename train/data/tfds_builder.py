@@ -41,8 +41,7 @@ def find_builder(
     neither, TFDS' own default folder is used and the set prepared there if need be.
 
     Raises UserError: unknown name, no image or no label feature, not prepared in `data_dir`,
-    prepared there and damaged, no
-    home folder for TFDS' default, or a download that fails.
+    prepared there and damaged, no home folder for TFDS' default, or a download that fails.
     """
     origin = "--data_dir" if data_dir else "TFDS_DATA_DIR"
     data_dir = data_dir or os.environ.get("TFDS_DATA_DIR")
