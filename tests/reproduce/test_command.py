@@ -85,7 +85,7 @@ def test_one_command_from_the_runs_to_the_report(item, tmp_path, capsys):
         ),
         (
             ["trial", "--cache_dir", "~nobody-there/a"],
-            "--data_dir ~nobody-there/a: there is no such",
+            "--cache_dir ~nobody-there/a: there is no such",
         ),
         (["trial", "--", "--seed", "3"], "--seed cannot be given for every run"),
         (["trial", "--", "--nonsense", "3"], "unrecognized arguments"),
