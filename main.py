@@ -21,9 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     # Here, and not above, so that a signal finds its handler as early as can be.
     from common.environment import load_tensorflow
-    from train.config.command_line import parse_args
+    from train.config.command_line import parse_command
 
-    config = parse_args(argv)
+    command = parse_command(argv)
     load_tensorflow()  # only once the flags are good
     from models.memory.allocator import reserve_region
     from train.run.story import run
@@ -31,7 +31,7 @@ def _run(argv: Sequence[str] | None) -> int:
     note = reserve_region()
     if note is not None:
         print(f"main.py: note: {note}", file=sys.stderr)
-    run(config)
+    run(command.config, command.resumed)
     return 0
 
 

@@ -1,7 +1,8 @@
-"""Files that appear whole or not at all; JSON."""
+"""Files that appear whole or not at all, and are there after a power cut; JSON."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from typing import Any, Union
 
 from common.errors import UserError
 from common.wording import shown
+
+_WRITING = ".writing-"
 
 
 def replace(path: Path, write: Callable[[Path], Any]) -> None:
@@ -21,13 +24,40 @@ def replace(path: Path, write: Callable[[Path], Any]) -> None:
         OSError: the folder cannot be written, or is full.
     """
     # The ending stays, because writers choose the format by it.
-    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    temporary = path.with_name(f"{_WRITING}{os.getpid()}-{path.name}")
     try:
         write(temporary)
+        sync(temporary)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or what a folder lists, is on the disk and not only in the buffers.
+
+    Raises:
+        OSError: it cannot be opened, or the disk refuses (some report only now that they are full).
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some file systems know no such thing for folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes left half written by :func:`replace` in ``folder``.
+
+    Nobody else may be writing there.
+    """
+    for path in folder.glob(f"{_WRITING}*"):
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -44,5 +44,7 @@ def exit_status(program: str, action: Callable[[], int], hint: str = "") -> int:
 
 
 def _say(program: str, words: str, status: int) -> int:
-    print(f"{program}: {words}", file=sys.stderr)
+    """One line, whatever characters the user's own words have."""
+    line = "".join(one if one.isprintable() else repr(one)[1:-1] for one in words)
+    print(f"{program}: {line}", file=sys.stderr)
     return status

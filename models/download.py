@@ -18,6 +18,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from common.errors import UserError
+from common.files import sync
 from common.home import home
 from models.weight_files import WeightsError
 
@@ -128,6 +129,7 @@ def _fetch(file: Published, path: Path, silence_s: float) -> None:
                 content.write(chunk)
         if file.md5 is not None and _md5(partial) != file.md5:
             raise OSError("what came is not the published file, by its MD5")
+        sync(partial)
         os.replace(partial, path)
     except (OSError, http.client.HTTPException) as error:
         cause = error.reason if type(error) is urllib.error.URLError else error

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from common.errors import UserError
 
@@ -18,14 +17,25 @@ if TYPE_CHECKING:
     from selection.selection import Selection
 
 
+@runtime_checkable
+class KeepsState(Protocol):
+    """A strategy that keeps something between selections, which a checkpoint has to have."""
+
+    def state(self) -> list[dict]:
+        """What is kept, as plain JSON types."""
+
+    def restore(self, state: list[dict]) -> None:
+        """Go on with what :meth:`state` gave."""
+
+
 @dataclass(frozen=True)
 class TrainType:
     """One entry.
 
     Attributes:
         function: ``module:function`` in this package, or a class whose instances keep something
-            between selections; called with a :class:`SelectionRequest`, the name as ``train_type``
-            and keyword ``options``, it returns a :class:`Selection`.
+            between selections (:class:`KeepsState`); called with a :class:`SelectionRequest`, the
+            name as ``train_type`` and keyword ``options``, it returns a :class:`Selection`.
         cost: what selecting takes: ``none`` (a fixed rule), ``forward`` passes, or a backward
             pass through the whole network for ``activation_gradients`` or ``variable_gradients``.
         uses_rho: whether ``--rho`` matters.
@@ -46,10 +56,11 @@ class TrainType:
     aliases: tuple[str, ...] = ()
     options: tuple[tuple[str, Any], ...] = ()
 
-    def strategy(self) -> Callable[[SelectionRequest], Selection]:
-        """What chooses the layers; imports TensorFlow.
+    def strategy(self) -> functools.partial[Selection]:
+        """What chooses the layers of a :class:`SelectionRequest`; imports TensorFlow.
 
-        To be kept as long as the run: it may keep something from one selection to the next.
+        To be kept as long as the run: its ``func`` may keep something from one selection to the
+        next.
         """
         module, name = self.function.split(":")
         found = getattr(importlib.import_module(f"selection.{module}"), name)

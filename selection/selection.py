@@ -96,6 +96,19 @@ class Selection:
         """A dictionary of plain JSON types."""
         return asdict(self)
 
+    @classmethod
+    def of_json(cls, content: dict) -> Selection:
+        """From what :meth:`to_json` gave, which nobody has changed."""
+        rows = []
+        for row in content["layers"]:
+            channels = row["channels"]
+            places = {
+                "variables": tuple(row["variables"]),
+                "channels": None if channels is None else tuple(channels),
+            }
+            rows.append(LayerChoice(**{**row, **places}))
+        return cls(**{**content, "layers": tuple(rows)})
+
 
 def load_selection(path: str, layers: Sequence[Layer]) -> Selection:
     """A Selection written to ``selection.json`` by an earlier run, for the same network.

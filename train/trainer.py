@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -26,6 +26,46 @@ _GRADIENTS: dict[FrozenMode, Callable[[tf.keras.Model, Leaves], LossGradients]] 
 }
 
 
+Penalty = Callable[[], tf.Tensor]  # what is added to the loss, a scalar, from the weights
+
+
+@dataclass
+class EpochProgress:
+    """How far an epoch is, so that it can be gone on with by another process.
+
+    Attributes:
+        batches: taken so far, each one step.
+        samples: in them.
+        loss_sum: of the samples' losses, in nats, penalty included.
+        correct: samples classified correctly.
+        seconds: wall time.
+        allocator_peak: MB, the largest so far; None where that is not known.
+    """
+
+    batches: int = 0
+    samples: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    seconds: float = 0.0
+    allocator_peak: Optional[float] = None
+
+    @property
+    def loss(self) -> float:
+        """The mean over the samples so far; at least one."""
+        return self.loss_sum / self.samples
+
+    @property
+    def accuracy(self) -> float:
+        """The share of the samples so far; at least one."""
+        return self.correct / self.samples
+
+    def result(self) -> EpochResult:
+        """Of an epoch that ends here."""
+        return EpochResult(
+            self.loss, self.accuracy, self.batches, self.seconds, self.allocator_peak
+        )
+
+
 @dataclass(frozen=True)
 class EpochResult:
     """What one pass over the training set gave.
@@ -35,12 +75,14 @@ class EpochResult:
         accuracy: share of samples classified correctly while training (augmented, dropout on).
         steps: optimizer steps taken.
         seconds: wall time, evaluation not included.
+        allocator_peak: MB; None where it is not known.
     """
 
     loss: Optional[float]
     accuracy: Optional[float]
     steps: int
     seconds: float
+    allocator_peak: Optional[float] = None
 
     @classmethod
     def nothing(cls) -> EpochResult:
@@ -60,7 +102,7 @@ class Trainer:
         first_step: steps taken before by other trainers of the same run.
         momentum: arrays to go on with, of the shape of their variables, by ``variable.ref()``;
             the other variables start at zero, and slices always do.
-        penalty: computes what is added to the loss, a scalar, from the weights.
+        penalty: computes what is added to the loss.
         frozen: how frozen layers are computed.
 
     Attributes:
@@ -80,7 +122,7 @@ class Trainer:
         *,
         first_step: int = 0,
         momentum: Optional[Mapping] = None,
-        penalty: Optional[Callable[[], tf.Tensor]] = None,
+        penalty: Optional[Penalty] = None,
         frozen: FrozenMode = FrozenMode.LEAN,
     ) -> None:
         self.network = network
@@ -91,7 +133,7 @@ class Trainer:
         self._gradients = _GRADIENTS[frozen](network.model, self._leaves)
         self._penalty = penalty
         self.optimizer = sgdw(rates, self.variables, first_step)
-        for variable, slot in zip(self.variables, momentum_slots(self.optimizer, self.variables)):
+        for variable, slot in zip(self.variables, self.momenta):
             if momentum and variable.ref() in momentum:
                 slot.assign(momentum[variable.ref()])
         self._step = self._compiled(self._take_step)
@@ -133,43 +175,67 @@ class Trainer:
         slots = momentum_slots(self.optimizer, whole)
         return {variable.ref(): slot.numpy() for variable, slot in zip(whole, slots)}
 
+    @property
+    def momenta(self) -> list[tf.Variable]:
+        """The optimizer's, one for each of ``variables``."""
+        return momentum_slots(self.optimizer, self.variables)
+
     def train_epoch(
         self,
         batches: Iterable[tuple[tf.Tensor, tf.Tensor]],
         on_step: Callable[[float, float], None],
         max_steps: Optional[int] = None,
     ) -> EpochResult:
-        """One pass over ``batches``, or up to ``max_steps`` steps in all.
+        """One pass over ``batches``, or less, as of :meth:`train_part`."""
+        progress = EpochProgress()
+        self.train_part(iter(batches), progress, on_step, max_steps)
+        return progress.result()
+
+    def train_part(
+        self,
+        batches: Iterator[tuple[tf.Tensor, tf.Tensor]],
+        progress: EpochProgress,
+        on_step: Callable[[float, float], None],
+        max_steps: Optional[int] = None,
+        pause: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Take steps on ``batches`` until there are none left, or ``pause()`` after a step.
 
         Args:
             batches: images ``[batch, size, size, 3]`` float32 in [0, 255], labels
-                ``[batch]`` int64.
+                ``[batch]`` int64; those that ``progress`` does not count yet.
+            progress: of the epoch; brought up to date.
             on_step: called after each step with the mean loss and accuracy of the epoch so far.
+            max_steps: steps in all, after which there is nothing left to do either.
+
+        Returns:
+            Whether the epoch is over.
 
         Raises:
             RunError: the loss of a step is not finite.
         """
-        started = time.perf_counter()
-        loss_sum, correct_sum, samples, steps = 0.0, 0, 0, 0
+        started, before = time.perf_counter(), progress.seconds
         for images, labels in batches:
             if max_steps is not None and self.steps_taken >= max_steps:
-                break
+                return True
             loss, correct = self._step(images, labels)
             loss = float(loss)
             self.steps_taken += 1
-            steps += 1
             if not np.isfinite(loss):
                 raise RunError(
                     f"the loss is {loss} at step {self.steps_taken}; "
                     f"a smaller --learning_rate may help"
                 )
             size = int(labels.shape[0])
-            samples += size
-            loss_sum += loss * size
-            correct_sum += int(correct)
-            on_step(loss_sum / samples, correct_sum / samples)
-        seconds = time.perf_counter() - started
-        return EpochResult(loss_sum / samples, correct_sum / samples, steps, seconds)
+            progress.batches += 1
+            progress.samples += size
+            progress.loss_sum += loss * size
+            progress.correct += int(correct)
+            progress.seconds = before + time.perf_counter() - started
+            on_step(progress.loss, progress.accuracy)
+            if pause():
+                return False
+        return True
 
     def evaluate(
         self,

@@ -11,6 +11,7 @@ import tensorflow as tf
 from common.units import MB
 
 SAMPLES_PER_SECOND = 20  # of the resident set size
+_FIGURES = ("allocator_peak", "latest_allocator_peak", "rss_peak", "seconds", "cpu_seconds")
 
 
 class PhaseMeter:
@@ -45,6 +46,15 @@ class PhaseMeter:
         if not self.seconds:
             return None
         return 100 * self.cpu_seconds / self.seconds / psutil.cpu_count()
+
+    def state(self) -> dict[str, float | None]:
+        """The figures so far, as plain JSON types."""
+        return {name: getattr(self, name) for name in _FIGURES}
+
+    def restore(self, state: dict[str, float | None]) -> None:
+        """Go on from the figures that :meth:`state` gave in another process."""
+        for name in _FIGURES:
+            setattr(self, name, state[name])
 
     def __enter__(self) -> PhaseMeter:
         """Start measuring. Raises RuntimeError inside one of this meter's own blocks."""

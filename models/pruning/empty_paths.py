@@ -39,9 +39,7 @@ def empty_paths(model: tf.keras.Model, threshold: float) -> tuple[EmptyPath, ...
     that layer is computed from its bias alone. Paths that end in a map with structure (a padded
     convolution of a constant) do not count, nor do additions of more or less than two inputs.
     """
-    readers = Counter(id(tensor) for layer in model.layers for tensor in inputs_of(layer))
-    readers.update(id(tensor) for tensor in model.outputs)
-    makers = {id(layer.output): layer for layer in model.layers if inputs_of(layer)}
+    readers, makers = _readers(model), _makers(model)
     found = []
     for layer in model.layers:
         ends = inputs_of(layer)
@@ -56,6 +54,39 @@ def empty_paths(model: tf.keras.Model, threshold: float) -> tuple[EmptyPath, ...
         # Of two empty paths the shorter one, the shortcut, stays: an addition needs an input.
         found.extend(sorted(candidates, key=lambda path: -len(path.layers))[:1])
     return tuple(found)
+
+
+def path_at(model: tf.keras.Model, place: int, ending_at: int, constant: np.ndarray) -> EmptyPath:
+    """The path that was found empty, of a model that is built like the one it was found in.
+
+    Args:
+        place: of the addition among ``model.layers``.
+        ending_at: which of its inputs, 0 or 1, the path makes.
+        constant: see :class:`EmptyPath`.
+    """
+    addition = model.layers[place]
+    ends = inputs_of(addition)
+    layers = _path_to(ends[ending_at], _makers(model), _readers(model))
+    return EmptyPath(addition, ends[1 - ending_at], layers, constant)
+
+
+def place_of(model: tf.keras.Model, path: EmptyPath) -> tuple[int, int]:
+    """What :func:`path_at` takes as ``place`` and ``ending_at``."""
+    place = next(place for place, layer in enumerate(model.layers) if layer is path.addition)
+    ends = inputs_of(path.addition)
+    return place, next(number for number, end in enumerate(ends) if end is not path.kept)
+
+
+def _readers(model: tf.keras.Model) -> Counter[int]:
+    """How many layers, and outputs of the model, read a tensor, by its ``id``."""
+    readers = Counter(id(tensor) for layer in model.layers for tensor in inputs_of(layer))
+    readers.update(id(tensor) for tensor in model.outputs)
+    return readers
+
+
+def _makers(model: tf.keras.Model) -> dict[int, tf.keras.layers.Layer]:
+    """The layer that makes a tensor, by the tensor's ``id``; inputs of the model have none."""
+    return {id(layer.output): layer for layer in model.layers if inputs_of(layer)}
 
 
 def _path_to(end: Any, makers: Mapping, readers: Mapping) -> tuple[tf.keras.layers.Layer, ...]:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Optional
 
 from common.errors import UserError
 from common.files import read_json, write_json
-from reproduce.store.runs import RunSpec, Store, is_completed
+from reproduce.store.runs import RunSpec, Store, can_resume, is_completed
 
 _OUTPUT_LINES = 30  # kept of a failed run
 
@@ -51,9 +51,12 @@ class Attempt:
         return self.folder / "output.log"
 
     def begin(self, about: dict[str, Any]) -> None:
-        """An empty folder to work in; ``about`` becomes part of ``sweep.json``."""
-        self._clear()
-        self.folder.mkdir(parents=True)
+        """A folder to work in, which has nothing but a run that can be gone on with, if there is.
+
+        ``about`` becomes part of ``sweep.json``.
+        """
+        self._clear_unless_resumable()
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._started = time.time()
         spec = self.spec
         facts = {
@@ -93,8 +96,8 @@ class Attempt:
         return True
 
     def abandon(self) -> None:
-        """Let go of the run as if it had not been started."""
-        self._clear()
+        """Let go of the run; if it can be gone on with, it will be."""
+        self._clear_unless_resumable()
         self.release()
 
     def release(self) -> None:
@@ -107,9 +110,10 @@ class Attempt:
         run, target = self.folder / "run", self.store.directory(self.spec)
         facts = read_json(self.folder / "about.json")
         result = read_json(run / "result.json")
-        seconds = max(time.time() - self._started, result["wall_seconds"])
+        seconds = facts.get("seconds", time.time() - self._started)
         config = read_json(run / "config.json")
-        facts.setdefault("seconds", round(seconds, 2))
+        # Of a run that was gone on with, what its earlier processes took as well.
+        facts["seconds"] = round(max(seconds, result["wall_seconds"]), 2)
         facts.update(device=config["environment"]["device"], ended=_now())
         write_json(run / "sweep.json", facts)
         if self.log.exists():
@@ -140,8 +144,15 @@ class Attempt:
             "output": output,
         }
         write_json(path, record)
-        self._clear()
+        if final:
+            self._clear()
+        else:
+            self._clear_unless_resumable()
         return Ended("failed", error)
+
+    def _clear_unless_resumable(self) -> None:
+        if not can_resume(self.folder / "run"):
+            self._clear()
 
     def _clear(self) -> None:
         if self.folder.exists():

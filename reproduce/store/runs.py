@@ -30,6 +30,7 @@ _NOT_IN_KEY = (
     "cache_dir",
     "download",
     "memory_accounting",
+    "checkpoint_every",
 )
 _PATHS = ("data_dir", "cache_dir", "weights", "selection_file")
 _REFUSED = ("output_dir", "run_name", "profile_file")
@@ -67,6 +68,17 @@ class RunSpec:
             words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
         return words
 
+    def resume_argv(self, run: Path) -> list[str]:
+        """As ``main.py`` takes it to go on with this run, which an earlier process left in ``run``.
+
+        Data and weights may lie elsewhere now.
+        """
+        words = ["--resume", str(run)]
+        for name in ("data_dir", "cache_dir", "weights"):
+            if name in self.flags:
+                words += [f"--{name}", self.flags[name]]
+        return words
+
     @functools.cached_property
     def config(self) -> RunConfig:
         """The flags and all defaults, resolved."""
@@ -76,14 +88,15 @@ class RunSpec:
     def configuration(self) -> dict:
         """What the key is the hash of: everything that decides what comes out of the run.
 
-        That is every setting of ``RunConfig`` (aliases and the paper's defaults filled
-        in), however it was written on the command line, except where things lie (``output_dir``,
-        ``run_name``, ``data_dir``, ``cache_dir``, ``download``) and what is only printed
-        (``memory_accounting``). In place of a file (``weights``, ``selection_file``) stands the
-        SHA-256 of its content; ``data`` is that of the names and contents of the files in
-        ``data_dir`` (for a TFDS set of that set's, and not with ``--download``, which changes
-        them); and ``results_version`` stands for the code (``RESULTS_VERSION``). Versions of
-        packages, the device and the commit are not in it: a run records them.
+        That is every setting of ``RunConfig`` (aliases and the paper's defaults filled in), however
+        it was written on the command line, except where things lie (``output_dir``, ``run_name``,
+        ``data_dir``, ``cache_dir``, ``download``), what is only printed (``memory_accounting``) and
+        how often a run can be resumed (``checkpoint_every``). In place of a file (``weights``,
+        ``selection_file``) stands the SHA-256 of its content; ``data`` is that of the names and
+        contents of the files in ``data_dir`` (for a TFDS set of that set's, and not with
+        ``--download``, which changes them); and ``results_version`` stands for the code
+        (``RESULTS_VERSION``). Versions of packages, the device and the commit are not in it: a run
+        records them.
 
         Raises:
             UserError: a file cannot be read.
@@ -136,8 +149,9 @@ class Store:
     """The results of runs, one folder each, under ``root``.
 
     A folder appears whole, when its run has ended well, and never changes. Beside what ``main.py``
-    leaves (docs/running.md) it has ``sweep.json`` (who ran it, and how) and
-    ``output.log``. A run that failed leaves ``failed/<name>.json``; one that was killed, nothing.
+    leaves (docs/running.md) it has ``sweep.json`` (who ran it, and how) and ``output.log``. A run
+    that failed leaves ``failed/<name>.json``; one that was killed, its checkpoints in
+    ``.work/<name>/run``, from which the next attempt goes on.
     """
 
     def __init__(self, root: Path | str) -> None:
@@ -222,6 +236,13 @@ def is_completed(folder: Path) -> bool:
     """Whether ``folder`` holds the result of a run that went to its end."""
     path = folder / "result.json"
     return path.exists() and read_json(path)["status"] == "completed"
+
+
+def can_resume(run: Path) -> bool:
+    """Whether ``run`` is the folder of a run that has not ended well, but has checkpoints."""
+    return (
+        (run / "checkpoints").is_dir() and (run / "config.json").is_file() and not is_completed(run)
+    )
 
 
 def hash_of(configuration: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,11 +14,37 @@ from pathlib import Path
 from typing import Optional
 
 from common.machine import PROJECT
+from common.program import MISTAKE
+from reproduce.store.runs import RunSpec, can_resume
 from reproduce.sweep.child import GRACE_SECONDS
 
 PROGRAM = PROJECT / "main.py"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # they end a sweep
 _POLL_SECONDS = 0.2
+
+
+def run_or_resume(
+    spec: RunSpec,
+    folder: Path,
+    environment: Mapping[str, str],
+    pause: Callable[[float], bool],
+    lock: Optional[int] = None,
+    program: Path = PROGRAM,
+) -> Optional[int]:
+    """Carry out ``spec`` in ``folder/run``, from the last checkpoint on if there is one.
+
+    Where ``main.py`` refuses to go on (code or libraries have changed), it begins anew. Arguments
+    and what is returned are as of :func:`run_process`.
+    """
+    run = folder / "run"
+    options = (folder, environment, pause, lock, program)
+    if can_resume(run):
+        status = run_process(spec.resume_argv(run), *options)
+        if status != MISTAKE:
+            return status
+    if run.exists():
+        shutil.rmtree(run)
+    return run_process([*spec.argv(), "--output_dir", str(folder), "--run_name", "run"], *options)
 
 
 def run_process(
@@ -28,7 +55,7 @@ def run_process(
     lock: Optional[int] = None,
     program: Path = PROGRAM,
 ) -> Optional[int]:
-    """Run ``program`` with ``argv`` into ``folder/run``, its output into ``folder/output.log``.
+    """Run ``program`` with ``argv``; its output is added to ``folder/output.log``.
 
     Args:
         environment: added to ours.
@@ -40,8 +67,7 @@ def run_process(
         exception in it, which goes on after the process is gone.
     """
     command = [sys.executable, "-m", "reproduce.sweep.child", str(program), *argv]
-    command += ["--output_dir", str(folder), "--run_name", "run"]
-    with (folder / "output.log").open("wb") as log:
+    with (folder / "output.log").open("ab") as log:
         process = subprocess.Popen(
             command,
             cwd=PROJECT,

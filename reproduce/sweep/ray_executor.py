@@ -7,6 +7,8 @@ again elsewhere when its worker, its machine or its process dies.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import io
 import os
 import shutil
@@ -14,16 +16,17 @@ import socket
 import tarfile
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from common.errors import UserError
 from common.machine import PROJECT
 from reproduce.store.attempts import Attempt
-from reproduce.store.runs import RunSpec
+from reproduce.store.runs import RunSpec, can_resume
 from reproduce.sweep.child import GRACE_SECONDS
 from reproduce.sweep.local_executor import thread_limits
-from reproduce.sweep.process import PROGRAM, run_process, signals_kept
+from reproduce.sweep.process import PROGRAM, run_or_resume, signals_kept
 from reproduce.sweep.progress import Progress
 from reproduce.sweep.queue import POLL_SECONDS, RunQueue
 
@@ -161,35 +164,60 @@ class RayExecutor:
 def remote_run(flags: dict, key: str, cpus: int, program: Optional[str]) -> Outcome:
     """On a worker: one run in a folder that is gone afterwards.
 
+    It stays if the run was killed and can be gone on with: the next one on this machine does.
+
     Raises:
         RunKilled: a signal ended it; Ray tries again.
     """
     started = time.time()
-    folder = Path(tempfile.mkdtemp(prefix="adabet-"))
+    with _folder_of(key) as folder:
+        return _run_in(folder, flags, key, cpus, program, started)
+
+
+@contextlib.contextmanager
+def _folder_of(key: str) -> Iterator[Path]:
+    """A folder of this machine for the run ``key``, the same each time; removed unless resumable.
+
+    Where another process has that one (two sweeps with the same run), one of its own.
+    """
+    root = Path(tempfile.gettempdir()) / f"adabet-{os.getuid()}"
+    root.mkdir(mode=0o700, exist_ok=True)
+    with (root / f"{key}.lock").open("w") as lock:
+        folder = root / key
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            folder = Path(tempfile.mkdtemp(prefix=f"{key}-", dir=root))
+        folder.mkdir(exist_ok=True)
+        try:
+            yield folder
+        finally:
+            if folder.name != key or not can_resume(folder / "run"):
+                shutil.rmtree(folder)
+
+
+def _run_in(
+    folder: Path, flags: dict, key: str, cpus: int, program: Optional[str], started: float
+) -> Outcome:
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES") if ray.get_gpu_ids() else None
     try:
-        try:
-            spec = RunSpec(flags)
-            if spec.key != key:
-                raise UserError(
-                    f"weights or data on {socket.gethostname()} differ from the sweep's"
-                )
-        except UserError as error:
-            (folder / "output.log").write_text(f"main.py: error: {error}\n", encoding="utf-8")
-            status = 2
-        else:
-            limits = {} if gpus else thread_limits(cpus)
-            script = Path(program) if program else PROGRAM
-            ended = run_process(spec.argv(), folder, limits, _sleep, None, script)
-            assert ended is not None, "nobody calls a run off from here"
-            status = ended
-        if status < 0:
-            raise RunKilled(status)
-        seconds = round(time.time() - started, 2)
-        facts = {"host": socket.gethostname(), "gpu": gpus, "seconds": seconds}
-        return Outcome(status, facts, _packed(folder))
-    finally:
-        shutil.rmtree(folder)
+        spec = RunSpec(flags)
+        if spec.key != key:
+            raise UserError(f"weights or data on {socket.gethostname()} differ from the sweep's")
+    except UserError as error:
+        (folder / "output.log").write_text(f"main.py: error: {error}\n", encoding="utf-8")
+        status = 2
+    else:
+        limits = {} if gpus else thread_limits(cpus)
+        script = Path(program) if program else PROGRAM
+        ended = run_or_resume(spec, folder, limits, _sleep, None, script)
+        assert ended is not None, "nobody calls a run off from here"
+        status = ended
+    if status < 0:
+        raise RunKilled(status)
+    seconds = round(time.time() - started, 2)
+    facts = {"host": socket.gethostname(), "gpu": gpus, "seconds": seconds}
+    return Outcome(status, facts, _packed(folder))
 
 
 def _collect(sweep: RunQueue, attempt: Attempt, reference: Any) -> None:
@@ -251,8 +279,13 @@ def _sleep(seconds: float) -> bool:
 
 
 def _packed(folder: Path) -> bytes:
+    """Without checkpoints: they are of use on this machine alone."""
+
+    def kept(member: tarfile.TarInfo) -> Optional[tarfile.TarInfo]:
+        return None if Path(member.name).name == "checkpoints" else member
+
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for path in sorted(folder.iterdir()):
-            archive.add(path, path.name)
+            archive.add(path, path.name, filter=kept)
     return buffer.getvalue()

@@ -197,6 +197,11 @@ def _read(path: Path) -> Optional[Profile]:
     content = read_outside_json(path, _schema(), where)
     if not (content["forward"] > 0 and content["backward"] > 0):
         raise UserError(f"{where}: forward and backward must be above 0; name another file")
+    return profile_of(content)
+
+
+def profile_of(content: dict) -> Profile:
+    """From what ``dataclasses.asdict`` makes of a profile, through JSON or not."""
     rows = (TensorTime(**{**row, "shape": tuple(row["shape"])}) for row in content["tensors"])
     return Profile(**{**content, "tensors": tuple(rows)})
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Optional
 
 import numpy as np
@@ -17,7 +18,7 @@ import tensorflow as tf
 from common.errors import RunError, UserError
 from models.network import Network
 from selection.elastic.knapsack import backward_time, choose_tensors
-from selection.elastic.profile import Profile, tensor_profile
+from selection.elastic.profile import Profile, profile_of, tensor_profile
 from selection.ranking import make_selection
 from selection.request import SelectionRequest
 from selection.selection import Selection
@@ -28,12 +29,22 @@ class ElasticStrategy:
 
     def __init__(self) -> None:
         self._selector: Optional[ElasticSelector] = None
+        self._restored: list[dict] = []
 
     def __call__(self, request: SelectionRequest, train_type: str) -> Selection:
         """One selection; see :meth:`ElasticSelector.select`."""
         if self._selector is None or self._selector.network is not request.network:
             self._selector = ElasticSelector(request.network)
+            self._selector.restore(self._restored)
         return self._selector.select(request, train_type)
+
+    def state(self) -> list[dict]:
+        """What no second process would come to: measured times, as plain JSON types."""
+        return self._restored if self._selector is None else self._selector.state()
+
+    def restore(self, state: list[dict]) -> None:
+        """Go on with what :meth:`state` gave, of a network that is built alike."""
+        self._restored = state
 
 
 class ElasticSelector:
@@ -59,6 +70,20 @@ class ElasticSelector:
         if key not in self._profiles:
             self._profiles[key] = tensor_profile(self.network, *key)
         return self._profiles[key]
+
+    def state(self) -> list[dict]:
+        """The measured profiles, as plain JSON types."""
+        return [
+            {"key": list(key), "profile": asdict(profile)}
+            for key, profile in self._profiles.items()
+            if profile.mode == "measured"
+        ]
+
+    def restore(self, state: list[dict]) -> None:
+        """Go on with the profiles that :meth:`state` gave."""
+        for entry in state:
+            batch_size, mode, path = entry["key"]
+            self._profiles[batch_size, mode, path] = profile_of(entry["profile"])
 
     def select(self, request: SelectionRequest, train_type: str) -> Selection:
         """The tensors with the largest summed importance whose backward pass fits the budget.

@@ -6,7 +6,8 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import Field, fields
-from typing import Any, Literal, Optional, Union
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Optional, Union
 
 import msgspec
 
@@ -14,28 +15,71 @@ from common.command_line import OneLineParser
 from common.errors import UserError
 from common.files import user_path
 from common.outside_json import read_outside_json
+from train.config.flag_combinations import MAY_CHANGE, as_typed
 from train.config.resolve import resolve
 from train.config.run_config import RunConfig
 
 _FLAGS = {entry.name: entry for entry in fields(RunConfig)}
-_FACTS = ("inputs", "environment")  # what config.json has beside the flags: nothing to ask for
+# What config.json has beside the flags: nothing to ask for.
+_FACTS = {"inputs": dict, "environment": dict, "settled": list, "resumed": list}
+
+
+class Command(NamedTuple):
+    """What ``main.py`` was asked for.
+
+    Attributes:
+        config: resolved.
+        resumed: the folder of the run to go on with; None for a new one.
+    """
+
+    config: RunConfig
+    resumed: Optional[Path]
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> RunConfig:
+    """The configuration alone; see :func:`parse_command`."""
+    return parse_command(argv).config
+
+
+def parse_command(argv: Optional[Sequence[str]] = None) -> Command:
     """Flags to a resolved RunConfig; those on the command line go before those of ``--config``.
 
     ``--help`` and ``--print_config`` print and exit.
 
     Raises:
-        UserError: an unknown flag, a bad value, or a file that is no configuration.
+        UserError: an unknown flag, a bad value, a file that is no configuration, or flags that
+            contradict the run that ``--resume`` names.
     """
     parser = build_parser()
     given = vars(parser.parse_args(argv))
-    path, only_print = given.pop("config"), given.pop("print_config")
-    config = resolve(RunConfig(**{**({} if path is None else _from_file(path)), **given}))
+    path, only_print, run = (given.pop(name) for name in ("config", "print_config", "resume"))
+    if run is not None:
+        if path is not None:
+            raise UserError("--config does not go with --resume, which has the run's own")
+        config = _resumed(run, given)
+    else:
+        config = resolve(RunConfig(**{**({} if path is None else _from_file(path)), **given}))
     if only_print:
         print(json.dumps(config.to_json(), indent=2))
         parser.exit()
+    return Command(config, None if run is None else user_path(run, "--resume"))
+
+
+def _resumed(run: str, given: dict[str, Any]) -> RunConfig:
+    """The configuration of an earlier run, with what may be given anew."""
+    where = f"--resume {run}"
+    path = user_path(run, "--resume") / "config.json"
+    if not path.is_file():
+        raise UserError(f"{where}: that is no folder of a run, which has a config.json")
+    stored = _from_file(path, f"{where}: config.json")
+    before = resolve(RunConfig(**stored))
+    config = resolve(RunConfig(**{**stored, **given}))
+    for name in given:
+        if name not in MAY_CHANGE and getattr(config, name) != getattr(before, name):
+            raise UserError(
+                f"{as_typed(config, name)} contradicts {where}, which was begun with "
+                f"{as_typed(before, name)}: leave it out, or start a new run"
+            )
     return config
 
 
@@ -59,6 +103,12 @@ def build_parser() -> argparse.ArgumentParser:
         default=False,
         help="print every setting as resolved, as JSON that --config takes, and stop",
     )
+    parser.add_argument(
+        "--resume",
+        default=None,
+        metavar="RUN_DIR",
+        help="go on with the run in this folder from its last checkpoint, with its own flags",
+    )
     for entry in _FLAGS.values():
         options = {"help": entry.metadata["help"], **entry.metadata["argparse"]}
         if is_switch(entry):
@@ -77,19 +127,23 @@ def is_switch(entry: Field) -> bool:
     return isinstance(entry.default, bool)
 
 
-def _from_file(path: str) -> dict[str, Any]:
+def _from_file(path: Union[str, Path], where: str = "") -> dict[str, Any]:
     """The flags in a JSON file, converted and checked as those of the command line.
+
+    Args:
+        where: what messages begin with, if that is not ``--config``.
 
     Raises:
         UserError: unreadable, not a JSON object, an unknown key, or a value that its flag does
             not take.
     """
-    where = f"--config {path}"
+    where = where or f"--config {path}"
     content = read_outside_json(user_path(path, "--config"), _schema(), where)
+    settled = content.get("settled", ())
     words = [
         word
         for name, value in content.items()
-        if name not in _FACTS
+        if name not in _FACTS and name not in settled
         for word in _words(_FLAGS[name], value)
     ]
     try:
@@ -103,7 +157,7 @@ def _schema() -> type[msgspec.Struct]:
     """Any of the flags; and what a run's ``config.json`` says about its environment."""
     kinds = {
         **{name: _json_type(entry) for name, entry in _FLAGS.items()},
-        **dict.fromkeys(_FACTS, dict),
+        **_FACTS,
     }
     members: list[Any] = [
         (name, Union[kind, msgspec.UnsetType], msgspec.UNSET) for name, kind in kinds.items()

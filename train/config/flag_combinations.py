@@ -140,7 +140,7 @@ RULES: tuple[Rule, ...] = (
         depends_on="train_type",
     ),
     Rule(
-        ("select_at_epoch", "save_weights"),
+        ("select_at_epoch", "save_weights", "checkpoint_every"),
         "does nothing with --select_only or --plan, which train nothing",
         _trains,
     ),
@@ -162,6 +162,14 @@ RULES: tuple[Rule, ...] = (
         lambda config: config.dataset_name != "digits",
         depends_on="dataset_name",
     ),
+)
+
+
+# Flags that --resume takes anew: they change nothing of what was done. Images and weights are
+# compared with those of the run by their digests, num_epochs where the step is known.
+MAY_CHANGE = (
+    *("num_epochs", "max_steps", "checkpoint_every", "memory_accounting"),
+    *("data_dir", "cache_dir", "download", "weights"),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from common.errors import UserError
+from train.checkpoint.every import parse_every
 from train.config.flag_combinations import RULES, Rule, as_typed, asks_for
 from train.config.run_config import RunConfig
 
@@ -44,7 +45,9 @@ def check_flags(config: RunConfig) -> None:
         UserError: a value is out of its range, or flags contradict each other.
     """
     _check_ranges(config)
+    _check_paths(config)
     _check_run_name(config)
+    _check_checkpoints(config)
     _check_combinations(config)
     _check_epochs(config)
 
@@ -61,10 +64,26 @@ def _check_ranges(config: RunConfig) -> None:
             raise UserError(f"--{name} must be above 0")
 
 
+def _check_paths(config: RunConfig) -> None:
+    for name, value in vars(config).items():
+        if isinstance(value, str) and "\0" in value:
+            raise UserError(f"--{name} {value!r} has a zero byte in it, which no path can have")
+
+
 def _check_run_name(config: RunConfig) -> None:
     name = config.run_name
     if name is not None and (name in ("", ".", "..") or "/" in name or "\\" in name):
         raise UserError(f"--run_name {name!r} must be a plain folder name")
+
+
+def _check_checkpoints(config: RunConfig) -> None:
+    try:
+        parse_every(config.checkpoint_every)
+    except ValueError as error:
+        raise UserError(
+            f"--checkpoint_every {config.checkpoint_every} must be a number of epochs, or of "
+            "minutes as 10min, or 0 for none"
+        ) from error
 
 
 def _check_combinations(config: RunConfig) -> None:

@@ -215,6 +215,13 @@ class RunConfig:
     cache_dir: Optional[str] = _flag(
         None, "where decoded images are kept between runs (default: ~/.cache/adabet)"
     )
+    checkpoint_every: Optional[str] = _flag(
+        None,
+        "epochs, or minutes as 10min, between checkpoints for --resume; 0 for none (auto: every "
+        "epoch, and every 10 minutes within one)",
+        auto=True,
+        metavar="{auto,N,Nmin}",
+    )
     seed: int = _flag(0, "of initialisation, shuffling, augmentation and dropout", int)
     output_dir: str = _flag("runs", "folder of the run directories")
     run_name: Optional[str] = _flag(

@@ -60,8 +60,11 @@ def epoch_batches(
     epoch: int,
     flip: bool,
     rotation: float,
+    first: int = 0,
 ) -> Generator[Batch, None, None]:
     """Every image once, in an order and with an augmentation that (seed, epoch) decide alone.
+
+    The batches before the one numbered `first` are left out; the others are as they always are.
 
     Yields (float32 [b, S, S, 3] in 0..255, int64 [b]) on the CPU; the last batch may be smaller.
     `flip` mirrors half of the images left to right, `rotation` is the largest angle in turns.
@@ -81,11 +84,11 @@ def epoch_batches(
         images = transform_images(image_set.images.take(chosen), *drawn)
         return images, tf.constant(image_set.labels[chosen])
 
-    return _made_ahead(make, math.ceil(len(image_set) / batch_size))
+    return _made_ahead(make, range(first, math.ceil(len(image_set) / batch_size)))
 
 
 def training_batches(
-    config: RunConfig, data: DataBundle, epoch: int
+    config: RunConfig, data: DataBundle, epoch: int, first: int = 0
 ) -> Generator[Batch, None, None]:
     """Those of an epoch of a run, counted from 1, as `epoch_batches`; no training sees epoch 0."""
     return epoch_batches(
@@ -95,6 +98,7 @@ def training_batches(
         epoch=epoch,
         flip=data.flip,
         rotation=data.rotation if config.rotation is None else config.rotation,
+        first=first,
     )
 
 
@@ -110,7 +114,7 @@ def eval_batches(image_set: ImageSet, batch_size: int) -> Generator[Batch, None,
         images = tf.cast(image_set.images.take(chosen), tf.float32)
         return images, tf.constant(image_set.labels[chosen])
 
-    return _made_ahead(make, math.ceil(len(image_set) / batch_size))
+    return _made_ahead(make, range(math.ceil(len(image_set) / batch_size)))
 
 
 def _draw(
@@ -126,8 +130,8 @@ def _require_batch_size(batch_size: int) -> None:
         raise UserError(f"batch size {batch_size}: it must be at least 1")
 
 
-def _made_ahead(make: Callable[[int], Batch], count: int) -> Generator[Batch, None, None]:
-    """make(0), make(1), ... in order, computed on the CPU by one thread ahead of the reader."""
+def _made_ahead(make: Callable[[int], Batch], numbers: range) -> Generator[Batch, None, None]:
+    """make of each of `numbers` in order, computed on the CPU by one thread ahead of the reader."""
 
     def on_cpu(batch: int) -> Batch:
         with tf.device("/CPU:0"):
@@ -136,7 +140,7 @@ def _made_ahead(make: Callable[[int], Batch], count: int) -> Generator[Batch, No
     worker = ThreadPoolExecutor(1)
     waiting: deque[Future[Batch]] = deque()
     try:
-        for batch in range(count):
+        for batch in numbers:
             waiting.append(worker.submit(on_cpu, batch))
             if len(waiting) > AHEAD:
                 yield waiting.popleft().result()

@@ -18,7 +18,7 @@ from typing import BinaryIO, Optional, TextIO
 import numpy as np
 
 from common.errors import UserError
-from common.files import user_path
+from common.files import sync, user_path
 from common.home import home_for
 from common.wording import shown
 from train.data.image_store import FileImages, ImageSet
@@ -198,7 +198,9 @@ def _write_entry(
         np.save(packed, np.concatenate(labels))
         with _durable(partial / "labels.npy") as file:
             file.write(packed.getvalue())
+        sync(partial)
         partial.rename(entry)
+        sync(entry.parent)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import importlib.metadata
 import json
 import os
 import platform
 import shutil
 import sys
+import weakref
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.files import replace, write_json, write_text
+from common.files import remove_leftovers, replace, write_json, write_text
 from common.machine import device_name, git_revision
+from common.wording import shown
 from selection.selection import Selection
+from train.checkpoint.folder import CheckpointFolder
 from train.config.run_config import RunConfig
 
+_OF_A_RUN = ("result.json", "metrics.jsonl", "selections.jsonl", "selection.json", "weights.h5")
 _PACKAGES = (
     "tensorflow",
     "tf-keras",
@@ -35,8 +41,11 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.checkpoints = CheckpointFolder(path)
         self._metrics: list[str] = []
         self._selections: list[str] = []
+        self._lock = os.open(path, os.O_RDONLY)
+        self._unlock = weakref.finalize(self, os.close, self._lock)
 
     @classmethod
     def create(cls, config: RunConfig) -> RunDirectory:
@@ -53,7 +62,9 @@ class RunDirectory:
             try:
                 parent.mkdir(parents=True, exist_ok=True)
                 path.mkdir()
-                return cls(path)
+                directory = cls(path)
+                directory._take()
+                return directory
             except FileExistsError as error:
                 if config.run_name is not None or not path.exists():
                     raise UserError(
@@ -64,6 +75,62 @@ class RunDirectory:
                 attempt += 1
             except OSError as error:
                 raise _not_writable(config, error) from error
+
+    @classmethod
+    def reopen(cls, path: Path) -> RunDirectory:
+        """The folder of an earlier run, and what it left half written removed.
+
+        Raises:
+            UserError: another process has it.
+        """
+        directory = cls(path)
+        directory._take()
+        remove_leftovers(path)
+        return directory
+
+    def _take(self) -> None:
+        """Hold the folder's lock until :meth:`close`; the system drops it with the process."""
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"--resume {shown(self.path)}: another process is running it; wait for it, or "
+                "end it"
+            ) from error
+        except OSError as error:  # some network file systems lock no folders: then it goes without
+            if error.errno not in (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise
+
+    def close(self) -> None:
+        """Let others have it."""
+        self._unlock()
+
+    def empty(self) -> None:
+        """Remove what an earlier run wrote, ``config.json`` excepted: it begins once more."""
+        for name in _OF_A_RUN:
+            (self.path / name).unlink(missing_ok=True)
+        self.checkpoints.remove()
+
+    def state(self) -> dict:
+        """What was written so far of the files that grow, as plain JSON types."""
+        return {"metrics": self._metrics, "selections": self._selections}
+
+    def restore(self, state: dict) -> None:
+        """Bring those files back to what they were when :meth:`state` was asked."""
+        self._metrics, self._selections = list(state["metrics"]), list(state["selections"])
+        (self.path / "result.json").unlink(missing_ok=True)
+        self._write_lines("metrics.jsonl", self._metrics)
+        self._write_lines("selections.jsonl", self._selections if self._several else [])
+
+    @property
+    def _several(self) -> bool:
+        return len(self._selections) > 1
+
+    def _write_lines(self, name: str, lines: list[str]) -> None:
+        if lines:
+            write_text(self.path / name, "\n".join(lines) + "\n")
+        else:
+            (self.path / name).unlink(missing_ok=True)
 
     def write_json(self, name: str, content: dict) -> None:
         """Write ``name`` as JSON. NaN is not JSON and is refused with ValueError."""
@@ -77,8 +144,18 @@ class RunDirectory:
             settled: settings that were ``auto`` until the run itself decided them.
         """
         settings = {**config.to_json(), **settled}
-        facts = {"inputs": inputs, "environment": environment()}
+        facts = {"inputs": inputs, "environment": environment(), "settled": sorted(settled)}
         self.write_json("config.json", {**settings, **facts})
+
+    def note_resumed(self, about: dict, changed: dict, step: int) -> None:
+        """Add to ``config.json`` that the run goes on from ``step``, here and now.
+
+        Args:
+            about: its content.
+            changed: settings that were given anew.
+        """
+        resumed = [*about.get("resumed", []), {"step": step, "environment": environment()}]
+        self.write_json("config.json", {**about, **changed, "resumed": resumed})
 
     def add_selection(self, selection: Selection, epoch: int) -> None:
         """``selection.json``, which ``--selection_file`` reads: the latest one.
@@ -93,13 +170,13 @@ class RunDirectory:
             **selection.figures,
         }
         self._selections.append(json.dumps(short, allow_nan=False))
-        if len(self._selections) > 1:
-            write_text(self.path / "selections.jsonl", "\n".join(self._selections) + "\n")
+        if self._several:
+            self._write_lines("selections.jsonl", self._selections)
 
     def add_metrics(self, line: dict) -> None:
         """One more line of ``metrics.jsonl``."""
         self._metrics.append(json.dumps(line, allow_nan=False))
-        write_text(self.path / "metrics.jsonl", "\n".join(self._metrics) + "\n")
+        self._write_lines("metrics.jsonl", self._metrics)
 
     def write_result(self, result: Any) -> None:
         """``result.json``, from the dataclass ``RunResult``."""
@@ -107,6 +184,7 @@ class RunDirectory:
 
     def remove(self) -> None:
         """Take the whole folder away again (the run turned out not to be possible)."""
+        self.close()
         shutil.rmtree(self.path)
 
     def write_file(self, name: str, write: Callable[[Path], Any]) -> None:

@@ -27,10 +27,18 @@ def inputs_of(data: DataBundle, network: Network) -> dict:
             "train_images": len(data.train),
             "test_images": 0 if data.test is None else len(data.test),
             "classes": data.num_classes,
-            "digest": _combined([*data.class_names, *map(_digest_of, _splits(data))]),
+            "digest": combined([*data.class_names, *map(_digest_of, _splits(data))]),
         },
         "weights": weights_digest(network),
     }
+
+
+def weight_digests(network: Network) -> list[str]:
+    """Of each weight of ``network`` in Keras' order, the head's too."""
+    return [
+        hashlib.blake2b(np.ascontiguousarray(weight.numpy()).data, digest_size=16).hexdigest()
+        for weight in network.model.weights
+    ]
 
 
 def weights_digest(network: Network) -> str:
@@ -53,16 +61,16 @@ def _digest_of(images: ImageSet) -> str:
     """Of the pixels and labels; those of a file are kept beside it, for the runs to come."""
     labels = hashlib.blake2b(images.labels.data, digest_size=16).hexdigest()
     if not isinstance(images.images, FileImages):
-        return _combined([labels, _digest_of_pixels(images)])
+        return combined([labels, _digest_of_pixels(images)])
     path = images.images.path
     status = path.stat()
     kept, stamp = path.with_suffix(".blake2b"), f"{status.st_size} {status.st_mtime_ns}"
     if kept.exists() and kept.read_text().startswith(f"{stamp} "):
-        return _combined([labels, kept.read_text().split()[-1]])
+        return combined([labels, kept.read_text().split()[-1]])
     pixels = _digest_of_pixels(images)
     if os.access(path.parent, os.W_OK):  # a cache that is shared need not be
         write_text(kept, f"{stamp} {pixels}")
-    return _combined([labels, pixels])
+    return combined([labels, pixels])
 
 
 def _digest_of_pixels(images: ImageSet) -> str:
@@ -73,7 +81,8 @@ def _digest_of_pixels(images: ImageSet) -> str:
     return digest.hexdigest()
 
 
-def _combined(texts: list[str]) -> str:
+def combined(texts: list[str]) -> str:
+    """One digest of several texts, such as digests."""
     return hashlib.blake2b(
         "\n".join(texts).encode("utf-8", "surrogateescape"), digest_size=16
     ).hexdigest()

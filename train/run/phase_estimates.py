@@ -19,6 +19,8 @@ from train.config.paper_constants import selection_batch_size
 from train.config.run_config import RunConfig
 from train.run.estimates import inference_memory, training_memory
 
+_PHASES = ("selection", "training", "evaluation")
+
 
 class Accounts(NamedTuple):
     """MB by the estimate and by the paper's accounting; None where there is none."""
@@ -28,7 +30,7 @@ class Accounts(NamedTuple):
 
     def at_least(self, other: Accounts) -> Accounts:
         """The larger of each."""
-        return Accounts(_larger(self.estimate, other.estimate), _larger(self.paper, other.paper))
+        return Accounts(largest(self.estimate, other.estimate), largest(self.paper, other.paper))
 
 
 class PhaseEstimates:
@@ -60,6 +62,15 @@ class PhaseEstimates:
         estimate = inference_memory(network, batch_size, self._config.frozen, trained)
         self.evaluation = self.evaluation.at_least(Accounts(estimate))
 
+    def state(self) -> dict[str, Accounts]:
+        """The accounts of each phase so far; JSON writes them as pairs."""
+        return {phase: getattr(self, phase) for phase in _PHASES}
+
+    def restore(self, state: dict) -> None:
+        """Go on with what :meth:`state` gave, through JSON or not."""
+        for phase in _PHASES:
+            setattr(self, phase, Accounts(*state[phase]))
+
     def _of_selection(self, network: Network, selection: Selection) -> Accounts:
         if self._config.selection_file is not None:
             return Accounts()
@@ -74,6 +85,7 @@ class PhaseEstimates:
         )
 
 
-def _larger(one: Optional[float], other: Optional[float]) -> Optional[float]:
+def largest(one: Optional[float], other: Optional[float]) -> Optional[float]:
+    """The larger of those that are known; None if neither is."""
     known = [value for value in (one, other) if value is not None]
     return max(known, default=None)

@@ -9,9 +9,9 @@ from tqdm import tqdm
 
 
 @contextlib.contextmanager
-def step_bar(title: str, total: int) -> Iterator[Callable[[float, float], None]]:
+def step_bar(title: str, total: int, done: int = 0) -> Iterator[Callable[[float, float], None]]:
     """A bar over ``total`` steps; the yielded function takes the loss and accuracy so far."""
-    with tqdm(total=total, desc=title, unit="step", leave=False, disable=None) as bar:
+    with tqdm(total=total, initial=done, desc=title, unit="step", leave=False, disable=None) as bar:
 
         def advance(loss: float, accuracy: float) -> None:
             bar.set_postfix(loss=f"{loss:.4f}", accuracy=f"{accuracy:.2%}", refresh=False)

@@ -14,12 +14,14 @@ from models.memory.phase_meter import PhaseMeter
 from models.network import Network
 from models.weights import save_network
 from selection.selection import Selection
+from train.config.flag_combinations import MAY_CHANGE
 from train.run import console
 from train.run.directory import RunDirectory
 from train.run.inputs import inputs_of
 from train.run.phase_estimates import PhaseEstimates
 from train.run.prepare import Setting
 from train.run.result import Measured, Meters, RunResult, make_result
+from train.run.resume import Reopened, check_inputs
 from train.schedule.base import Stage
 from train.trainer import EpochResult
 
@@ -48,6 +50,8 @@ class Recorder:
         self.meters = Meters(PhaseMeter(), PhaseMeter(), PhaseMeter())
         self._directory: Optional[RunDirectory] = None
         self._inputs: dict = {}
+        self._resumed = False
+        self._first_step = 0  # of this process
 
     def begin(self) -> None:
         """Make the folder.
@@ -58,6 +62,54 @@ class Recorder:
         self._directory = RunDirectory.create(self._setting.config)
         self._inputs = inputs_of(self._setting.data, self.network)
         self._directory.write_config(self._setting.config, self._inputs)
+
+    def go_on_in(self, reopened: Reopened) -> None:
+        """Take the folder of an earlier run.
+
+        Raises:
+            UserError: its data or weights were others.
+        """
+        self._inputs = inputs_of(self._setting.data, self.network)
+        check_inputs(reopened, self._inputs)
+        self._directory = reopened.directory
+        self._resumed = True
+        config, about = self._setting.config.to_json(), reopened.about
+        step = 0 if reopened.archive is None else reopened.archive.state["step"]
+        changed = {name: config[name] for name in MAY_CHANGE if config[name] != about[name]}
+        self._directory.note_resumed(about, changed, step)
+
+    def state(self) -> dict:
+        """What a checkpoint needs of it, as plain JSON types."""
+        return {
+            "files": self.directory.state(),
+            "metrics": self._metrics,
+            "selections": [selection.to_json() for selection in self._selections],
+            "estimates": self._estimates.state(),
+            "evaluated": self._evaluated,
+            "meters": {phase: meter.state() for phase, meter in self.meters._asdict().items()},
+            "eval_batch_size": self._eval_batch_size,
+            "built_parameters": self._built_parameters,
+            "wall_seconds": self._wall_seconds(),
+        }
+
+    def restore(self, state: dict, stage: Stage) -> None:
+        """Go on with what :meth:`state` gave; ``stage`` is of the latest of its selections."""
+        self.directory.restore(state["files"])
+        self._metrics = list(state["metrics"])
+        earlier = map(Selection.of_json, state["selections"][:-1])
+        self._selections = [*earlier, stage.selection]
+        self._estimates.restore(state["estimates"])
+        self._evaluated = state["evaluated"]
+        for phase, meter in self.meters._asdict().items():
+            meter.restore(state["meters"][phase])
+        self._eval_batch_size = state["eval_batch_size"]
+        self._built_parameters = state["built_parameters"]
+        self._started -= state["wall_seconds"]
+        self._stage, self.network = stage, stage.network
+        self._first_step = stage.trainer.steps_taken
+
+    def _wall_seconds(self) -> float:
+        return time.perf_counter() - self._started
 
     @property
     def directory(self) -> RunDirectory:
@@ -121,7 +173,7 @@ class Recorder:
             "test_accuracy": test_accuracy,
             "seconds": result.seconds,
             "learning_rate": self._setting.rates.rate(max(0, self.steps - 1)),
-            "measured_allocator": self.meters.training.latest_allocator_peak,
+            "measured_allocator": result.allocator_peak,
             **self.stage.figures,
         }
         self._metrics.append(line)
@@ -147,11 +199,16 @@ class Recorder:
             self.directory.write_file("weights.h5", lambda path: save_network(model, str(path)))
 
     def give_up(self, why: str) -> None:
-        """The run turned out not to be possible: take its folder away, unless it has trained."""
+        """The run turned out not to be possible.
+
+        Its folder is taken away, unless it was there before, or something was trained.
+        """
         if self._directory is None:
             return
-        if self.steps:
+        if self.steps > self._first_step:
             self.finish("failed", why)
+        elif self._resumed:
+            self._directory.close()
         else:
             self._directory.remove()
 
@@ -168,14 +225,19 @@ class Recorder:
             estimates=self._estimates,
             eval_batch_size=self._eval_batch_size,
             steps=self.steps,
-            wall_seconds=time.perf_counter() - self._started,
+            wall_seconds=self._wall_seconds(),
         )
         config = self._setting.config
         result = make_result(config, measured, status, error)
         self.directory.write_result(result)  # before anything that can fail
+        if status == "completed":
+            self.directory.checkpoints.remove()
+        self.directory.close()
         if self._selections:
             self._draw_selection(self._selections[-1])
         print(console.result_summary(result, config.memory_accounting), flush=True)
+        if self.directory.checkpoints.there:
+            print(f"to go on: python main.py --resume {self.directory.path}", flush=True)
         return result
 
     def _draw_selection(self, selection: Selection) -> None:

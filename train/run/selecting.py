@@ -11,7 +11,7 @@ import numpy as np
 from common.overlap import mean_jaccard
 from models.memory.phase_meter import PhaseMeter
 from models.network import Network
-from selection.registry import train_type_named
+from selection.registry import KeepsState, train_type_named
 from selection.request import SelectionRequest
 from selection.selection import Selection
 from selection.selection_mode import SelectionMode
@@ -46,6 +46,17 @@ class LayerChooser:
     def at(self, network: Network, rho: float) -> Selection:
         """What it would train at another ``rho``; not measured."""
         return self._strategy(replace(self._request(network), rho=rho))
+
+    def state(self) -> list[dict]:
+        """What the strategy keeps, as plain JSON types."""
+        keeper = self._strategy.func
+        return keeper.state() if isinstance(keeper, KeepsState) else []
+
+    def restore(self, state: list[dict]) -> None:
+        """Go on with what :meth:`state` gave."""
+        keeper = self._strategy.func
+        if isinstance(keeper, KeepsState):
+            keeper.restore(state)
 
     def _request(self, network: Network) -> SelectionRequest:
         return selection_request(self._config, network, self._data, self._config.selection_seed)

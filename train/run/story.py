@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import math
 import time
+from pathlib import Path
+from typing import Optional
 
 import tensorflow as tf
 
 from common.errors import RunError, UserError, in_one_line
 from common.signals import no_signals
+from train.checkpoint.archive import Archive
 from train.config.run_config import RunConfig
 from train.data.batches import eval_batches, training_batches
 from train.run import console
+from train.run.checkpoints import Checkpoints, Position
 from train.run.directory import check_output_dir
 from train.run.dry_run import dry_run_json, dry_run_rows, dry_run_text
 from train.run.evaluation import settled_batch_size
+from train.run.phase_estimates import largest
 from train.run.prepare import Setting, prepare
 from train.run.progress import batch_bar, step_bar
 from train.run.recorder import Recorder
 from train.run.result import RunResult
+from train.run.resume import reopen
 from train.run.selecting import LayerChooser, stability
 from train.schedule.base import Job, TrainingSchedule
 from train.schedule.registry import schedule_for
@@ -30,8 +36,14 @@ OUT_OF_MEMORY = (
 )
 
 
-def run(config: RunConfig) -> RunResult:
+def run(config: RunConfig, resumed: Optional[Path] = None) -> Optional[RunResult]:
     """One run of ``main.py``; prints as it goes and leaves ``<output_dir>/<run_name>/``.
+
+    Args:
+        resumed: the folder of an earlier run to go on with, of which ``config`` is.
+
+    Returns:
+        Its result; None if it was finished before.
 
     Raises:
         UserError: the configuration cannot be run; no run directory is left, unless steps were
@@ -40,15 +52,26 @@ def run(config: RunConfig) -> RunResult:
         KeyboardInterrupt, BrokenPipeError (of standard output), and whatever else: likewise.
     """
     started = time.perf_counter()
-    check_output_dir(config)
+    reopened = None
+    if resumed is None:
+        check_output_dir(config)
+    else:
+        reopened = reopen(resumed, config)
+        if reopened is None:
+            print(f"{resumed} is finished (its result.json says completed): nothing to go on with")
+            return None
+        print(*reopened.notes, sep="\n", flush=True)
     setting, network = prepare(config)
     recorder = Recorder(setting, network, started)
     # From here on the recorder alone holds it: where training goes on with a smaller one, it has
     # to be freed.
     del network
     try:
-        recorder.begin()
-        carry_out(setting, recorder)
+        if reopened is None:
+            recorder.begin()
+        else:
+            recorder.go_on_in(reopened)
+        carry_out(setting, recorder, None if reopened is None else reopened.archive)
     except UserError as error:
         recorder.give_up(str(error))
         raise
@@ -71,11 +94,15 @@ def run(config: RunConfig) -> RunResult:
     return result
 
 
-def carry_out(setting: Setting, recorder: Recorder) -> None:
-    """Select, and train unless the selection is all that was asked for."""
+def carry_out(setting: Setting, recorder: Recorder, archive: Optional[Archive] = None) -> None:
+    """Select, and train unless the selection is all that was asked for.
+
+    Args:
+        archive: the checkpoint to go on from.
+    """
     config, data = setting.config, setting.data
     print(console.opening(recorder.network, setting, recorder.directory.path), flush=True)
-    if config.stability:
+    if config.stability and archive is None:
         overlaps = stability(config, recorder.network, data)
         print(console.stability_lines(overlaps), flush=True)
     selecting = recorder.meters.selection
@@ -87,7 +114,15 @@ def carry_out(setting: Setting, recorder: Recorder) -> None:
     note = schedule.note(recorder.network)
     if note:
         print(note, flush=True)
-    _train(setting, recorder, schedule)
+    checkpoints = Checkpoints(config.checkpoint_every, recorder, schedule, choose)
+    if archive is not None:
+        position = checkpoints.restore(archive)
+    elif _begins(setting, recorder, schedule):
+        position = Position()
+        checkpoints.save(position)  # the selection need not be made again
+    else:
+        return
+    _train(setting, recorder, schedule, checkpoints, position)
 
 
 def _only_select(setting: Setting, recorder: Recorder, choose: LayerChooser) -> None:
@@ -103,39 +138,64 @@ def _only_select(setting: Setting, recorder: Recorder, choose: LayerChooser) -> 
         print(dry_run_text(config, rows, selection), flush=True)
 
 
-def _train(setting: Setting, recorder: Recorder, schedule: TrainingSchedule) -> None:
-    """Retrain what the schedule says, or only evaluate if nothing is to be trained.
-
-    The stage has no local name: it would keep a replaced network alive.
-    """
+def _begins(setting: Setting, recorder: Recorder, schedule: TrainingSchedule) -> bool:
+    """Enter the first stage; whether it is to be trained, or was only evaluated."""
     config = setting.config
     recorder.enter(schedule.first_stage(recorder.network))
     trained = recorder.stage.trainer.trained
     recorder.settle_evaluation(settled_batch_size(config, recorder.network, trained))
-    if not trained or not config.num_epochs or config.max_steps == 0:
-        recorder.add_epoch(0, EpochResult.nothing(), _evaluate(setting, recorder, 0))
-        return
-    del trained
+    if trained and config.num_epochs and config.max_steps != 0:
+        return True
+    recorder.add_epoch(0, EpochResult.nothing(), _evaluate(setting, recorder, 0))
+    return False
+
+
+def _train(
+    setting: Setting,
+    recorder: Recorder,
+    schedule: TrainingSchedule,
+    checkpoints: Checkpoints,
+    position: Position,
+) -> None:
+    """Retrain what the schedule says, from ``position`` on.
+
+    The stage has no local name: it would keep a replaced network alive.
+    """
+    config = setting.config
     with recorder.tensorboard():
-        for epoch in range(1, config.num_epochs + 1):
-            if epoch > 1:
+        while True:
+            epoch, begun = position.epoch, position.progress.batches > 0
+            if epoch > 1 and not begun:
                 recorder.enter(schedule.next_stage(recorder.stage, epoch))
-            result = _train_epoch(setting, recorder, epoch)
+            _train_epoch(setting, recorder, checkpoints, position)
             ended = epoch == config.num_epochs or recorder.steps == config.max_steps
             tested = ended or epoch % config.eval_every == 0
             accuracy = _evaluate(setting, recorder, epoch) if tested else None
-            recorder.add_epoch(epoch, result, accuracy)
+            recorder.add_epoch(epoch, position.progress.result(), accuracy)
             recorder.save_weights(ended)
             if ended:
-                break
+                return
+            position = Position(epoch + 1)
+            checkpoints.after_epoch(epoch)
 
 
-def _train_epoch(setting: Setting, recorder: Recorder, epoch: int) -> EpochResult:
-    config = setting.config
-    batches = training_batches(config, setting.data, epoch)
-    bar = step_bar(f"epoch {epoch}/{config.num_epochs}", setting.steps_per_epoch)
-    with recorder.meters.training, bar as on_step:
-        return recorder.stage.trainer.train_epoch(batches, on_step, config.max_steps)
+def _train_epoch(
+    setting: Setting, recorder: Recorder, checkpoints: Checkpoints, position: Position
+) -> None:
+    """What is left of the epoch, in parts between checkpoints; brings ``position`` up to date."""
+    config, progress, meter = setting.config, position.progress, recorder.meters.training
+    batches = training_batches(config, setting.data, position.epoch, progress.batches)
+    title = f"epoch {position.epoch}/{config.num_epochs}"
+    over = False
+    with step_bar(title, setting.steps_per_epoch, progress.batches) as on_step:
+        while not over:
+            with meter:
+                over = recorder.stage.trainer.train_part(
+                    batches, progress, on_step, config.max_steps, checkpoints.due_now
+                )
+            progress.allocator_peak = largest(progress.allocator_peak, meter.latest_allocator_peak)
+            if checkpoints.due_now():
+                checkpoints.save(position)
 
 
 def _evaluate(setting: Setting, recorder: Recorder, epoch: int) -> float:

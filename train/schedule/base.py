@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -12,7 +12,7 @@ from selection.selection import Selection
 from train.config.run_config import RunConfig
 from train.data.datasets import DataBundle
 from train.optimizer import LearningRateSchedule
-from train.trainer import Trainer
+from train.trainer import Penalty, Trainer
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,13 +71,49 @@ class TrainingSchedule:
         """What is trained from ``epoch`` (2 or later) on, given what was until then."""
         return stage
 
-    def stage_of(self, network: Network, selection: Selection, first_step: int = 0) -> Stage:
-        """A stage that trains ``selection`` of ``network``."""
+    def stage_of(
+        self,
+        network: Network,
+        selection: Selection,
+        first_step: int = 0,
+        momentum: Optional[Mapping] = None,
+    ) -> Stage:
+        """A stage that trains ``selection`` of ``network``; the rest as of :class:`Trainer`."""
         trainer = Trainer(
             network,
             selection.trained(network.layers),
             self.job.rates,
             first_step=first_step,
+            momentum=momentum,
+            penalty=self.penalty_of(network),
             frozen=self.job.config.frozen,
         )
-        return Stage(network, selection, trainer)
+        return Stage(network, selection, trainer, self.figures_of(network))
+
+    def penalty_of(self, network: Network) -> Optional[Penalty]:  # noqa: ARG002
+        """What is added to the loss; None for nothing."""
+        return None
+
+    def figures_of(self, network: Network) -> dict:  # noqa: ARG002
+        """A stage's ``figures``."""
+        return {}
+
+    def state(self) -> dict:
+        """What the course keeps beside its stage, as plain JSON types."""
+        return {}
+
+    def restore(self, state: dict, network: Network) -> Network:  # noqa: ARG002
+        """Go on with what :meth:`state` gave.
+
+        Args:
+            network: as it was built; the caller must not hold on to it.
+
+        Returns:
+            The network of the stage at that time, its weights not yet set.
+        """
+        return network
+
+    @property
+    def rebuilt(self) -> bool:
+        """Whether the network of the stage is another one than was built at first."""
+        return False

@@ -13,7 +13,6 @@ from selection.selection import Selection
 from train.data.batches import Batch, pooled_labels, pooled_samples
 from train.schedule.base import Stage, TrainingSchedule
 from train.step_time import measure_step_times
-from train.trainer import Trainer
 
 
 class ElasticSchedule(TrainingSchedule):
@@ -53,15 +52,8 @@ class ElasticSchedule(TrainingSchedule):
         if _choice(selection) == _choice(stage.selection):
             figures = {**stage.selection.figures, **selection.figures}
             return replace(stage, selection=replace(selection, figures=figures))
-        trainer = Trainer(
-            network,
-            selection.trained(network.layers),
-            self.job.rates,
-            first_step=stage.trainer.steps_taken,
-            momentum=stage.trainer.momentum(),
-            frozen=self.job.config.frozen,
-        )
-        return self._timed(Stage(network, selection, trainer))
+        former = stage.trainer
+        return self._timed(self.stage_of(network, selection, former.steps_taken, former.momentum()))
 
     def _timed(self, stage: Stage) -> Stage:
         """The stage with measured step times among the figures of its selection, if asked for."""

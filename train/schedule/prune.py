@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 import tensorflow as tf
 
@@ -17,20 +17,18 @@ from models.graph.macs import network_macs
 from models.kinds import LayerKind, kernels
 from models.network import Network
 from models.pruning.channel_groups import ChannelSet, channel_map
+from models.pruning.record import from_record, to_record
 from models.pruning.shrink import find_pruning, shrink
 from selection.ranking import make_selection
-from selection.selection import Selection
 from train.config.paper_constants import LASSO_RATIO
 from train.data.batches import Batch, training_batches
 from train.schedule.base import Job, Stage, TrainingSchedule
-from train.trainer import Trainer
+from train.trainer import Penalty
 
 ALIVE_THRESHOLD = 1e-4  # largest weight of a group that counts as zero; PruneTrain, SC 2019
 LASSO_SMOOTHING = 1e-8  # under the square root, whose derivative at 0 would be infinite
 L1_STRENGTH = 1e-4  # of the published ElasticTrainer repository's baseline
 STRENGTH_BATCHES = 8  # to average the loss over
-
-Penalty = Callable[[], tf.Tensor]
 
 
 class PruneSchedule(TrainingSchedule):
@@ -48,6 +46,7 @@ class PruneSchedule(TrainingSchedule):
     def __init__(self, job: Job) -> None:
         super().__init__(job)
         self.strength = 0.0
+        self._prunings: list[dict] = []  # of each network in turn, from the one that was built
 
     def note(self, network: Network) -> str:
         """What can be pruned of it."""
@@ -61,14 +60,7 @@ class PruneSchedule(TrainingSchedule):
             self.strength = L1_STRENGTH
         else:
             self.strength = lasso_strength(network, _few_batches(job), job.config.prune_ratio)
-        trainer = Trainer(
-            network,
-            selection.trained(network.layers),
-            job.rates,
-            penalty=self._penalty(network),
-            frozen=job.config.frozen,
-        )
-        return self._stage(network, selection, trainer)
+        return self.stage_of(network, selection)
 
     def next_stage(self, stage: Stage, epoch: int) -> Stage:
         """Before epochs 1 + interval, 1 + 2 * interval...: without the dead channels."""
@@ -78,33 +70,47 @@ class PruneSchedule(TrainingSchedule):
         pruning = find_pruning(stage.network.model, ALIVE_THRESHOLD)
         if pruning.is_empty:
             return stage
+        self._prunings.append(to_record(stage.network.model, pruning))
         shrunk = shrink(stage.network, pruning)
-        layers = shrunk.network.layers
+        network, layers = shrunk.network, shrunk.network.layers
         selection = make_selection(
             layers, [True] * len(layers), train_type=stage.selection.train_type
         )
-        trainer = Trainer(
-            shrunk.network,
-            selection.trained(layers),
-            self.job.rates,
-            first_step=stage.trainer.steps_taken,
-            momentum=shrunk.carry(stage.trainer.momentum()),
-            penalty=self._penalty(shrunk.network),
-            frozen=self.job.config.frozen,
-        )
+        former = stage.trainer
+        momentum = shrunk.carry(former.momentum())
         del pruning, shrunk
+        smaller = self.stage_of(network, selection, former.steps_taken, momentum)
         gc.collect()
-        return self._stage(trainer.network, selection, trainer)
+        return smaller
 
-    def _stage(self, network: Network, selection: Selection, trainer: Trainer) -> Stage:
-        figures = {
+    def figures_of(self, network: Network) -> dict:
+        """What is left to train and to compute, and what weighs on it."""
+        return {
             "parameters": network.params,
             "macs": network_macs(network.layers),
             "penalty_strength": self.strength,
         }
-        return Stage(network, selection, trainer, figures)
 
-    def _penalty(self, network: Network) -> Penalty:
+    def state(self) -> dict:
+        """The strength, and what was taken out each time."""
+        return {"strength": self.strength, "prunings": self._prunings}
+
+    def restore(self, state: dict, network: Network) -> Network:
+        """The network that is left after the same prunings."""
+        self.strength = state["strength"]
+        for record in state["prunings"]:
+            network = shrink(network, from_record(network.model, record)).network
+            self._prunings.append(record)
+            gc.collect()
+        return network
+
+    @property
+    def rebuilt(self) -> bool:
+        """Whether anything was taken out."""
+        return bool(self._prunings)
+
+    def penalty_of(self, network: Network) -> Penalty:
+        """The group lasso, or the L1 norm, times the strength."""
         amount = l1_norm if self.job.config.prune == "l1" else group_lasso
         unscaled, strength = amount(network), self.strength
         return lambda: strength * unscaled()

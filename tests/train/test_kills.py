@@ -1,0 +1,80 @@
+"""SIGKILL at any moment loses nothing but the steps since the last checkpoint.
+
+More of them: ADABET_KILLS=200 make test ARGS="-k test_kills"
+"""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from tests.train.lives import Lives, kill_at_random
+from tests.train.same_end import what_came_out
+
+DIGITS = ["--model_name", "digitnet", "--dataset_name", "digits", "--batch_size", "20"]
+KILLS = int(os.environ.get("ADABET_KILLS", "20"))
+RUNS = {
+    "betti": (["--rho", "0.3"], KILLS),
+    "elastic": (["--train_type", "elastic_training", "--rho", "0.6", "--interval", "1"], 6),
+    "prune": (
+        [
+            *("--train_type", "prune_training", "--prune_ratio", "0.99", "--interval", "1"),
+            *("--learning_rate", "5e-3"),
+        ],
+        6,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def lives():
+    with Lives() as lives:
+        yield lives
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", RUNS)
+def test_random_kills(kind, tmp_path, lives):
+    flags, kills = RUNS[kind]
+    flags = [*DIGITS, *flags, "--num_epochs", "6", "--save_weights", "last"]
+    to = ["--output_dir", str(tmp_path), "--run_name", "whole"]
+    whole = lives.live([*flags, *to])
+    assert whole["status"] == 0
+    told = kill_at_random(
+        lives,
+        tmp_path / "killed" / "run",
+        [*flags, "--checkpoint_every", "0.001min"],
+        kills,
+        seed=1,
+        longest=0.9 * whole["seconds"],
+    )
+    print(json.dumps(told))
+    assert what_came_out(tmp_path / "killed/run") == what_came_out(tmp_path / "whole")
+    if kind == "prune":
+        parameters = [
+            line["parameters"] for line in what_came_out(tmp_path / "whole")["metrics.jsonl"]
+        ]
+        assert parameters[-1] < 0.9 * parameters[0], "nothing was pruned"
+    killed = [life for life in told if life["status"] < 0]
+    assert len(killed) == kills or told[-1]["status"] == 0
+    steps = [life["step"] for life in killed if life["step"] is not None]
+    assert steps == sorted(steps), "a life lost what an earlier one had"
+    assert len(set(steps)) > 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["arrays", "replace", "sync"])
+def test_a_kill_while_a_checkpoint_is_written(place, tmp_path, lives):
+    flags = [*DIGITS, "--rho", "0.3", "--num_epochs", "2", "--save_weights", "last"]
+    to = ["--output_dir", str(tmp_path), "--run_name"]
+    assert lives.live([*flags, *to, "whole"])["status"] == 0
+    assert lives.live([*flags, *to, "killed"], dies_in=place)["status"] == -9
+    left = sorted(path.name for path in (tmp_path / "killed/checkpoints").iterdir())
+    if place == "sync":
+        assert left == ["step-000000000.npz", "step-000000030.npz"]
+    else:
+        assert left[-1] == "step-000000000.npz" and left[0].startswith(".writing-"), left
+    assert lives.live(["--resume", str(tmp_path / "killed")])["status"] == 0
+    assert what_came_out(tmp_path / "killed") == what_came_out(tmp_path / "whole")
