@@ -30,6 +30,7 @@ SECTIONS = {
     "channels": ("Training some channels", "channel_slices:channels"),
     "input": ("Input pipeline", "input_pipeline:input_pipeline"),
     "start_up": ("Start-up", "start_up:start_up"),
+    "checkpoints": ("Checkpoints", "checkpoint_cost:checkpoints"),
     "evaluation": ("Evaluation, by batch size", "evaluation_batch:evaluation"),
 }
 RESULTS = PROJECT / "benchmarks" / "results.md"

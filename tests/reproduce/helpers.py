@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -119,6 +120,7 @@ def sweep_process(
     tenths: int,
     workers: int = 1,
     address: str = "",
+    **flags: Any,
 ) -> subprocess.Popen:
     """The same in a process of its own, with the signals of ``python -m reproduce``.
 
@@ -136,7 +138,7 @@ def sweep_process(
         "from types import SimpleNamespace\n"
         "from reproduce import __main__ as command\n"
         "from reproduce.item import Item\n"
-        f"specs = [h.spec(seed, {tenths}) for seed in {seeds}]\n"
+        f"specs = [h.spec(seed, {tenths}, **{flags!r}) for seed in {seeds}]\n"
         "item = Item('test', 'a test', 'nothing', lambda options: specs, None)\n"
         f"command._executor = lambda *_: {executor}\n"
         "command.item_named = lambda name: item\n"

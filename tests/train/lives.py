@@ -77,7 +77,8 @@ def kill_at_random(
         What :meth:`Lives.live` said of each life; ``step``: of the newest checkpoint then.
     """
     draw = random.Random(seed)
-    told = []
+    folder.parent.mkdir()
+    told: list[dict] = []
     while True:
         begun = (folder / "config.json").exists()
         to = ["--output_dir", str(folder.parent), "--run_name", folder.name]

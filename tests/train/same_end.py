@@ -26,7 +26,9 @@ def without_measured(value: Any) -> Any:
 
 def what_came_out(run: Path) -> dict[str, Any]:
     """The files of a run that has ended, parsed."""
-    found: dict[str, Any] = {"files": sorted(path.name for path in run.iterdir())}
+    # The picture is drawn when everything else is there: a kill just then costs nothing else.
+    names = {path.name for path in run.iterdir()} - {"selection.png"}
+    found: dict[str, Any] = {"files": sorted(names)}
     for name in ("result.json", "selection.json"):
         found[name] = without_measured(json.loads((run / name).read_text()))
     for name in ("metrics.jsonl", "selections.jsonl"):

@@ -17,7 +17,7 @@ from train.checkpoint.archive import Archive, DamagedCheckpoint, write_archive
 from train.checkpoint.every import CheckpointEvery, Due, parse_every
 from train.checkpoint.folder import CheckpointFolder
 
-ARRAYS = {
+ARRAYS: dict[str, np.ndarray] = {
     "weights/3": np.arange(6, dtype=np.float32).reshape(2, 3),
     "momentum/0": np.array(0.1, np.float64),
     "weights/0": np.zeros((0, 4), np.int32),

@@ -223,7 +223,8 @@ def test_epochs_can_be_raised_before_the_first_step(tmp_path, monkeypatch):
 
 
 def test_a_run_that_is_going_on_cannot_be_resumed(tmp_path, monkeypatch, capsys):
-    evaluate, statuses = Trainer.evaluate, []
+    evaluate = Trainer.evaluate
+    statuses: list[int] = []
 
     def resuming(*arguments, **options):
         if not statuses:

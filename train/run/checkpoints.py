@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -17,7 +17,7 @@ from train.run.inputs import combined, weight_digests
 from train.run.recorder import Recorder
 from train.run.selecting import LayerChooser
 from train.schedule.base import Stage, TrainingSchedule
-from train.trainer import EpochProgress
+from train.trainer import EpochProgress, Trainer
 
 
 @dataclass
@@ -83,7 +83,9 @@ class Checkpoints:
             "weights": combined(digests),
         }
         try:
-            recorder.directory.checkpoints.save(recorder.steps, state, self._arrays(digests))
+            loaded = None if self._schedule.rebuilt else self._loaded
+            arrays = kept_arrays(recorder.stage.trainer, loaded, digests)
+            recorder.directory.checkpoints.save(recorder.steps, state, arrays)
         except OSError as error:
             print(f"WARNING: no checkpoint was written: {in_one_line(error)}", flush=True)
         self._due.saved()
@@ -120,15 +122,22 @@ class Checkpoints:
                 momentum.assign(archive.read(f"momentum/{number}"))
         return stage
 
-    def _arrays(self, digests: list[str]) -> Iterator[tuple[str, np.ndarray]]:
-        """One after another, so that no second copy of them all is made."""
-        everything = self._schedule.rebuilt
-        for number, weight in enumerate(self._recorder.network.model.weights):
-            if everything or digests[number] != self._loaded[number]:
-                yield f"weights/{number}", weight.numpy()
-        if self._recorder.steps:  # before the first one, momentum is zero
-            for number, momentum in enumerate(self._recorder.stage.trainer.momenta):
-                yield f"momentum/{number}", momentum.numpy()
+
+def kept_arrays(
+    trainer: Trainer, loaded: Sequence[str] | None, digests: Sequence[str]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Names and values, one after another, so that no second copy of them all is made.
+
+    Args:
+        loaded: digests of the weights as they were loaded; None to keep all of them.
+        digests: of the weights as they are.
+    """
+    for number, weight in enumerate(trainer.network.model.weights):
+        if loaded is None or digests[number] != loaded[number]:
+            yield f"weights/{number}", weight.numpy()
+    if trainer.steps_taken:  # before the first one, momentum is zero
+        for number, momentum in enumerate(trainer.momenta):
+            yield f"momentum/{number}", momentum.numpy()
 
 
 def _set_weights(network: Network, archive: Archive) -> None:
