@@ -7,6 +7,8 @@ TensorFlow 2.15 with a gradient tape. What they save was read off its allocator'
 
 from __future__ import annotations
 
+import weakref
+
 import tensorflow as tf
 
 from models.forward import check_flat, inputs_of
@@ -14,11 +16,17 @@ from models.frozen_mode import FrozenMode
 from models.graph.layer_rules import rule_for
 from models.graph.operation import Builder, Operation
 
+_KNOWN: weakref.WeakKeyDictionary[tf.keras.Model, dict[FrozenMode, tuple[Operation, ...]]]
+_KNOWN = weakref.WeakKeyDictionary()
+
 
 def operations(
     model: tf.keras.Model, frozen: FrozenMode = FrozenMode.LEAN
 ) -> tuple[Operation, ...]:
     """The operations of a flat functional model, in execution order.
+
+    They are worked out once for each model, which is not changed once it is built: a memory budget
+    or a plan asks for them a hundred times.
 
     Args:
         frozen: how frozen layers are computed.
@@ -26,6 +34,13 @@ def operations(
     Raises:
         ValueError: a layer is itself a model, is called more than once, or has several outputs.
     """
+    known = _KNOWN.setdefault(model, {})
+    if frozen not in known:
+        known[frozen] = _operations(model, frozen)
+    return known[frozen]
+
+
+def _operations(model: tf.keras.Model, frozen: FrozenMode) -> tuple[Operation, ...]:
     builder = Builder(model, frozen)
     numbers: dict[int, int] = {}  # id(symbolic tensor) -> number
     for layer in model.layers:
