@@ -19,6 +19,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 _ALONE = "ADABET_TEST_RUNS_ALONE"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def blank_pictures():
+    """Runs within this process write a blank selection.png; tests/train/test_run.py a real one."""
+    from tests import pictures
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures.plots, "selection_figure", pictures.blank)
+        yield
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     """Run a test marked ``alone`` in a fresh process.

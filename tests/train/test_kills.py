@@ -17,14 +17,20 @@ DIGITS = ["--model_name", "digitnet", "--dataset_name", "digits", "--batch_size"
 KILLS = int(os.environ.get("ADABET_KILLS", "20"))
 LONGEST = 0.6  # a life, in lives that nobody ends
 RUNS = {
-    "betti": (["--rho", "0.3"], KILLS),
-    "elastic": (["--train_type", "elastic_training", "--rho", "0.6", "--interval", "1"], 3),
+    "betti": (["--rho", "0.3", "--num_epochs", "6"], KILLS),
+    "elastic": (
+        [
+            *("--train_type", "elastic_training", "--rho", "0.6", "--interval", "1"),
+            *("--num_epochs", "3"),
+        ],
+        2,
+    ),
     "prune": (
         [
             *("--train_type", "prune_training", "--prune_ratio", "0.99", "--interval", "1"),
-            *("--learning_rate", "5e-3"),
+            *("--learning_rate", "5e-3", "--num_epochs", "6"),
         ],
-        3,
+        2,
     ),
 }
 
@@ -39,7 +45,7 @@ def lives():
 @pytest.mark.parametrize("kind", RUNS)
 def test_random_kills(kind, tmp_path, lives):
     flags, kills = RUNS[kind]
-    flags = [*DIGITS, *flags, "--num_epochs", "6", "--save_weights", "last"]
+    flags = [*DIGITS, *flags, "--save_weights", "last"]
     to = ["--output_dir", str(tmp_path), "--run_name", "whole"]
     whole = lives.live([*flags, *to])
     assert whole["status"] == 0

@@ -15,6 +15,7 @@ import tensorflow as tf
 from PIL import Image
 
 from main import main
+from tests import pictures
 from tests.helpers import assert_refused
 from tests.processes import signals_as_in_a_terminal
 
@@ -39,8 +40,10 @@ def _metrics(folder: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """One whole run of the embedded job, ten epochs."""
-    return _run(tmp_path_factory.mktemp("finished"), "--num_epochs", "10")
+    """One whole run of the embedded job, ten epochs, with its picture."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures.plots, "selection_figure", pictures.REAL)
+        return _run(tmp_path_factory.mktemp("finished"), "--num_epochs", "10")
 
 
 @pytest.mark.slow
