@@ -170,15 +170,17 @@ def remote_run(flags: dict, key: str, cpus: int, program: Optional[str]) -> Outc
         RunKilled: a signal ended it; Ray tries again.
     """
     started = time.time()
-    with _folder_of(key) as folder:
-        return _run_in(folder, flags, key, cpus, program, started)
+    with _folder_of(key) as (folder, lock):
+        return _run_in(folder, lock, flags, key, cpus, program, started)
 
 
 @contextlib.contextmanager
-def _folder_of(key: str) -> Iterator[Path]:
+def _folder_of(key: str) -> Iterator[tuple[Path, int]]:
     """A folder of this machine for the run ``key``, the same each time; removed unless resumable.
 
-    Where another process has that one (two sweeps with the same run), one of its own.
+    Where another process has that one (two sweeps with the same run, or a run that has outlived its
+    worker), one of its own. With it comes the descriptor of its lock, for the run's process to
+    hold, too.
     """
     root = Path(tempfile.gettempdir()) / f"adabet-{os.getuid()}"
     root.mkdir(mode=0o700, exist_ok=True)
@@ -190,14 +192,20 @@ def _folder_of(key: str) -> Iterator[Path]:
             folder = Path(tempfile.mkdtemp(prefix=f"{key}-", dir=root))
         folder.mkdir(exist_ok=True)
         try:
-            yield folder
+            yield folder, lock.fileno()
         finally:
             if folder.name != key or not can_resume(folder / "run"):
                 shutil.rmtree(folder)
 
 
 def _run_in(
-    folder: Path, flags: dict, key: str, cpus: int, program: Optional[str], started: float
+    folder: Path,
+    lock: int,
+    flags: dict,
+    key: str,
+    cpus: int,
+    program: Optional[str],
+    started: float,
 ) -> Outcome:
     gpus = os.environ.get("CUDA_VISIBLE_DEVICES") if ray.get_gpu_ids() else None
     try:
@@ -210,7 +218,7 @@ def _run_in(
     else:
         limits = {} if gpus else thread_limits(cpus)
         script = Path(program) if program else PROGRAM
-        ended = run_or_resume(spec, folder, limits, _sleep, None, script)
+        ended = run_or_resume(spec, folder, limits, _sleep, lock, script)
         assert ended is not None, "nobody calls a run off from here"
         status = ended
     if status < 0:

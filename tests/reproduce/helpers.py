@@ -19,20 +19,24 @@ from tests.processes import signals_as_in_a_terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# --max_steps: tenths of a second that it takes. --seed: 95 hangs and 96 kills itself the first
-# time, 97 fails as a run does, 98 as a bug does, 99 for a mistake. Every start is a line in
+# --max_steps: tenths of a second that it takes. --seed: 93 kills itself the first time, after a
+# checkpoint that a second process refuses, 94 after a good one; 95 hangs and 96 kills itself the
+# first time, 97 fails as a run does, 98 as a bug does, 99 for a mistake. Every start is a line in
 # starts.txt beside the script.
 _STAND_IN = """
 import argparse, json, os, pathlib, signal, sys, time
 
 parser = argparse.ArgumentParser()
-for name in ("output_dir", "run_name"):
+for name in ("output_dir", "run_name", "resume"):
     parser.add_argument("--" + name)
 for name in ("seed", "max_steps"):
     parser.add_argument("--" + name, type=int, default=0)
 flags, _ = parser.parse_known_args()
 here = pathlib.Path(__file__).parent
 gpu = os.environ.get("CUDA_VISIBLE_DEVICES")
+resumed = pathlib.Path(flags.resume) if flags.resume else None
+if resumed:
+    flags.seed = json.loads((resumed / "config.json").read_text())["seed"]
 with open(here / "starts.txt", "a") as starts:
     starts.write(f"{flags.seed} {os.getpid()}\\n")
 
@@ -42,7 +46,7 @@ def write(name, content):
 def end(status, error=None):
     write("result.json", {"status": status, "error": error, "wall_seconds": 0.1,
                           "best_test_accuracy": flags.seed / 100, "gpu": gpu, "epochs": 1,
-                          "began": began, "ended": time.time()})
+                          "began": began, "ended": time.time(), "resumed": bool(resumed)})
 
 def stop(number, frame):
     end("interrupted")
@@ -51,17 +55,25 @@ def stop(number, frame):
 if flags.seed == 99:
     print("main.py: error: no data here", file=sys.stderr)
     sys.exit(2)
-folder = pathlib.Path(flags.output_dir) / flags.run_name
-folder.mkdir()
+if resumed and flags.seed == 93:
+    print("main.py: error: cannot go on from here", file=sys.stderr)
+    sys.exit(2)
+folder = resumed or pathlib.Path(flags.output_dir) / flags.run_name
+if not resumed:
+    folder.mkdir()
 began = time.time()
 signal.signal(signal.SIGTERM, stop)
-write("config.json", {"environment": {"device": "a test"}})
+write("config.json", {"environment": {"device": "a test"}, "seed": flags.seed})
 print("started", flush=True)
-if flags.seed in (95, 96) and not (here / f"{flags.seed}.txt").exists():
+if flags.seed in (93, 94, 95, 96) and not (here / f"{flags.seed}.txt").exists():
     (here / f"{flags.seed}.txt").touch()
     if flags.seed == 95:
         time.sleep(600)
+    if flags.seed < 95:
+        (folder / "checkpoints").mkdir()
     os.kill(os.getpid(), signal.SIGKILL)
+if resumed:
+    (folder / "checkpoints").rmdir()
 time.sleep(flags.max_steps / 10)
 if flags.seed == 98:
     raise ZeroDivisionError("a bug")

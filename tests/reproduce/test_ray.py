@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -89,6 +91,16 @@ def test_a_sweep_that_is_killed_or_interrupted_takes_its_runs_with_it(cluster, t
         assert process.returncode == (-number if number == signal.SIGKILL else 130), output
         wait_until(lambda: not processes(program))
         assert [store.state(spec(seed, 600)) for seed in (1, 2)] == ["missing", "missing"]
+
+
+@needs_ray
+def test_a_killed_run_is_gone_on_with(cluster, tmp_path, monkeypatch):
+    """By Ray's own second attempt, on this machine; nothing is left lying about."""
+    program, store = stand_in(tmp_path), Store(tmp_path / "runs")
+    assert run(cluster, store, [spec(94)], program).counts == {"done": 1, "failed": 0}
+    assert starts(program) == [94, 94] and store.result(spec(94))["resumed"]
+    kept = Path(tempfile.gettempdir()) / f"adabet-{os.getuid()}"
+    assert not list(kept.glob(f"{spec(94).key}*/*"))
 
 
 @needs_ray

@@ -181,3 +181,15 @@ def test_runs_that_follow_from_others(store, program, monkeypatch):
     arguments = Namespace(retry_failed=False)
     assert command.run_all(first, Options(), store, arguments) == 0
     assert starts(program) == [2, 3, 4]
+
+
+def test_a_killed_run_is_gone_on_with(store, program):
+    specs = [spec(94), spec(93)]
+    assert sweep(store, specs, program).counts == {"done": 0, "failed": 2}
+    assert [store.state(one) for one in specs] == ["missing", "missing"]
+    assert (store.root / ".work" / specs[0].name / "run" / "checkpoints").is_dir()
+    assert sweep(store, specs, program).counts == {"done": 2, "failed": 0}
+    assert store.result(specs[0])["resumed"]
+    assert not store.result(specs[1])["resumed"], "what cannot be gone on with begins anew"
+    assert starts(program) == [94, 93, 94, 93, 93]
+    assert not list((store.root / ".work").iterdir())

@@ -18,6 +18,7 @@ from selection.elastic import profile
 from tests.train.same_end import what_came_out
 from train.checkpoint import folder as checkpoint_folder
 from train.run.checkpoints import Checkpoints
+from train.run.directory import RunDirectory
 from train.trainer import Trainer
 
 DIGITS = ["--model_name", "digitnet", "--dataset_name", "digits", "--batch_size", "60"]
@@ -249,6 +250,27 @@ def test_a_disk_too_full_for_a_checkpoint_is_a_warning(tmp_path, monkeypatch, ca
     run(tmp_path / "a", "--rho", "0.3", "--num_epochs", "1")
     assert "WARNING: no checkpoint was written: OSError: [Errno 28]" in capsys.readouterr().out
     assert result_of(tmp_path / "a")["status"] == "completed"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), OSError(28, os.strerror(28), "a file")])
+def test_a_run_that_ended_early_goes_on(end, tmp_path, monkeypatch):
+    run(tmp_path / "whole", "--rho", "0.3", "--num_epochs", "2")
+    add_metrics, calls = RunDirectory.add_metrics, []
+
+    def ends(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise end
+        return add_metrics(*arguments)
+
+    monkeypatch.setattr(RunDirectory, "add_metrics", ends)
+    where = _to(tmp_path / "ended")
+    flags = [*DIGITS, "--rho", "0.3", "--num_epochs", "2", "--save_weights", "last", *where]
+    assert main(flags) == (130 if isinstance(end, KeyboardInterrupt) else 1)
+    assert result_of(tmp_path / "ended")["status"] in ("interrupted", "failed")
+    assert resume(tmp_path / "ended") == 0
+    assert what_came_out(tmp_path / "ended") == what_came_out(tmp_path / "whole")
 
 
 def test_none_are_written_if_none_are_wanted(tmp_path, monkeypatch):
