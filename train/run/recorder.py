@@ -95,6 +95,8 @@ class Recorder:
     def restore(self, state: dict, stage: Stage) -> None:
         """Go on with what :meth:`state` gave; ``stage`` is of the latest of its selections."""
         self.directory.restore(state["files"])
+        # There may be one that was made after the checkpoint, and will be made again.
+        self.directory.write_json("selection.json", stage.selection.to_json())
         self._metrics = list(state["metrics"])
         earlier = map(Selection.of_json, state["selections"][:-1])
         self._selections = [*earlier, stage.selection]
