@@ -27,6 +27,7 @@ GROWTH_MB = 10  # of the sweep's own process
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600 + 20 * RUNS)
 def test_after_one_more_call_all_have_a_result(store):
     seeds = list(range(RUNS))
     draw = random.Random(0)
