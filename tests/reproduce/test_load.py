@@ -19,7 +19,7 @@ import pytest
 from reproduce.sweep.process import PROGRAM
 from tests.reproduce.helpers import spec, sweep_process
 
-RUNS = int(os.environ.get("ADABET_LOAD", "4"))
+RUNS = int(os.environ.get("ADABET_LOAD", "2"))
 KILLED = max(1, RUNS // 10)
 FLAGS: dict[str, Any] = {"rho": 0.3, "batch_size": 20, "checkpoint_every": "0.005min"}
 STEPS = 60

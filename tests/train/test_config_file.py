@@ -82,7 +82,7 @@ def test_what_print_config_prints_is_such_a_file(tmp_path, capsys):
 )
 def test_the_home_folder_is_understood_in_every_path(flag, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    flags = ["--model_name", "digitnet", "--dataset_name", "digits"]
+    flags = ["--model_name", "digitnet", "--dataset_name", "folder"]
     flags += ["--train_type", "elastic_training"] if flag == "profile_file" else []
     config = parse_args([*flags, f"--{flag}=~/a/b"])
     assert getattr(config, flag) == str(tmp_path / "a" / "b")

@@ -82,7 +82,7 @@ def test_a_bug_leaves_its_traceback_and_the_result(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_too_little_memory_is_one_line(tmp_path, monkeypatch, capsys):
-    fail(monkeypatch, Trainer, "train_epoch", MemoryError())
+    fail(monkeypatch, Trainer, "train_part", MemoryError())
     assert run(tmp_path) == 1
     assert capsys.readouterr().err.startswith("main.py: failed: out of memory; a smaller")
     assert result_of(tmp_path)["status"] == "failed"

@@ -51,6 +51,7 @@ REFUSED = {
     "--memory_budget 9 --stability 2": "compares selections of one size: use --rho",
     "--plan --train_type full_training": "has nothing to vary unless the train type uses rho",
     "--stability 1": "it must be 0 or at least 2",
+    "--checkpoint_every 3 --select_only": "does nothing with --select_only or --plan",
     "--skip_bad_images": "goes with --dataset_name folder, not with --dataset_name digits",
     "--skip_bad_images --dataset_name cifar10": "goes with --dataset_name folder, not with --data",
     "--download": "goes with TFDS data sets, not with --dataset_name digits",

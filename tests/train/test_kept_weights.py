@@ -8,7 +8,7 @@ import pytest
 
 from main import main
 from train.run import recorder
-from train.trainer import EpochResult, Trainer
+from train.trainer import EpochProgress, Trainer
 
 
 @pytest.mark.parametrize(("keep", "expected"), [("none", []), ("best", [1, 3]), ("last", [4])])
@@ -20,12 +20,16 @@ def test_best_is_the_first_of_equal_ones(keep, expected, tmp_path, monkeypatch):
         tested.append([0.5, 0.5, 0.9, 0.9][len(tested)])
         return tested[-1]
 
+    def train_part(_: object, batches: object, progress: EpochProgress, *__: object) -> bool:
+        progress.batches = progress.samples = 1
+        return True
+
     def save(_: object, path: str) -> None:
         written.append(len(tested))
         Path(path).touch()
 
     monkeypatch.setattr(Trainer, "evaluate", evaluate)
-    monkeypatch.setattr(Trainer, "train_epoch", lambda *_: EpochResult(1.0, 0.5, 1, 0.1))
+    monkeypatch.setattr(Trainer, "train_part", train_part)
     monkeypatch.setattr(recorder, "save_network", save)
     flags = ["--model_name", "digitnet", "--dataset_name", "digits", "--num_epochs", "4"]
     where = ["--output_dir", str(tmp_path), "--run_name", "run"]

@@ -89,7 +89,7 @@ def result_of(folder: Path) -> dict:
 
 
 # The others: ADABET_EVERY=1 make test ARGS="-k same_to_the_last_bit"
-USUAL = ("slices", "late", "paper's batch norm", "fisher")
+USUAL = ("slices", "late")
 
 
 @pytest.mark.slow
