@@ -88,6 +88,7 @@ def estimate_memory(
     frozen_bits: int = 32,
     shares: Mapping | None = None,
     waiting_batches: int = 0,
+    micro_batch: int | None = None,
 ) -> MemoryEstimate:
     """What one training step on ``trained`` needs; with nothing trained, what inference needs.
 
@@ -117,13 +118,20 @@ def estimate_memory(
             is not all of them. Gradients and momentum exist for the share only; batch norm and
             depthwise convolutions keep that share of their input.
         waiting_batches: batches of float32 images beside the one in use.
+        micro_batch: images that are computed at a time. Each gradient is used up as soon as it is
+            there, and the batch waits as a whole.
 
     Raises:
         ValueError: ``trained`` holds a variable that is not the network's, or its model is not
             flat.
     """
     elements = count_elements(network, trained, shares)
-    activations = simulate(operations(network.model, frozen), trained, batch_size, shares)
+    at_once, waiting = batch_size, waiting_batches * batch_size
+    if micro_batch is not None and micro_batch < batch_size:
+        at_once, waiting = micro_batch, waiting + batch_size
+    activations = simulate(
+        operations(network.model, frozen), trained, at_once, shares, consumed=at_once < batch_size
+    )
     trained_mb = elements.trained * FLOAT_BYTES / MB
     pixels = math.prod(network.model.input_shape[1:])
     return MemoryEstimate(
@@ -133,7 +141,7 @@ def estimate_memory(
         kept_activations=activations.kept / MB,
         peak_activations=activations.peak / MB,
         peak_layer=activations.peak_layer,
-        waiting=waiting_batches * batch_size * pixels * FLOAT_BYTES / MB,
+        waiting=waiting * pixels * FLOAT_BYTES / MB,
     )
 
 

@@ -28,6 +28,7 @@ SECTIONS = {
     "training": ("Training step", "training_step:training"),
     "rho": ("Training step, by rho", "training_step:cost_by_rho"),
     "channels": ("Training some channels", "channel_slices:channels"),
+    "micro": ("A few images at a time", "micro_batches:micro_batches"),
     "input": ("Input pipeline", "input_pipeline:input_pipeline"),
     "start_up": ("Start-up", "start_up:start_up"),
     "checkpoints": ("Checkpoints", "checkpoint_cost:checkpoints"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Optional
 
 import tensorflow as tf
 
+from models.batch_part import BatchPart
 from models.kinds import LayerKind, kind_of
 
 
@@ -21,20 +23,25 @@ class DropoutMasks:
     Attributes:
         places: ``id(Keras layer)`` -> its place in the model, of those that drop.
         step: int64 scalar, of the optimizer.
+        part: which images of the step's batch are computed: their masks are the same as if all of
+            it were. None for all.
     """
 
     places: Mapping[int, int]
     step: tf.Tensor
+    part: Optional[BatchPart] = None
 
     @classmethod
-    def of(cls, model: tf.keras.Model, step: tf.Tensor) -> DropoutMasks:
+    def of(
+        cls, model: tf.keras.Model, step: tf.Tensor, part: Optional[BatchPart] = None
+    ) -> DropoutMasks:
         """Those of ``model`` at ``step``."""
         places = {
             id(layer): place
             for place, layer in enumerate(model.layers)
             if kind_of(layer) is LayerKind.DROPOUT
         }
-        return cls(places, step)
+        return cls(places, step, part)
 
     def at(self, step: tf.Tensor) -> DropoutMasks:
         """The same, computed from ``step``, which has the same value."""
@@ -46,9 +53,15 @@ class DropoutMasks:
         Of whole channels where the layer drops these (SpatialDropout2D, ``noise_shape``).
         """
         shape = layer._get_noise_shape(x)
-        shape = tf.shape(x) if shape is None else shape
+        shape = tf.shape(x) if shape is None else tf.stack(list(shape))
+        by_image = not layer.noise_shape or layer.noise_shape[0] != 1
+        if self.part is not None and by_image:
+            shape = tf.concat([[self.part.total], shape[1:]], 0)
         # Of two numbers that stateless_uniform takes, one is the step's, so one is left for both.
         own = ((layer.seed or 0) * 1_000_003 + self.places[id(layer)]) % 2**31
         seed = tf.stack([tf.constant(own, tf.int64), tf.cast(self.step, tf.int64)])
-        kept = tf.random.stateless_uniform(shape, seed, dtype=x.dtype) >= layer.rate
+        drawn = tf.random.stateless_uniform(shape, seed, dtype=x.dtype)
+        if self.part is not None and by_image:
+            drawn = drawn[self.part.start : self.part.start + tf.shape(x)[0]]
+        kept = drawn >= layer.rate
         return tf.cast(kept, x.dtype) / (1.0 - layer.rate)

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from common.errors import RunError
+from models.batch_part import BatchPart
 from models.frozen_mode import FrozenMode
 from models.network import Network
 from models.trained import Trained
@@ -18,15 +19,13 @@ from train.gradients.lean.gradients import LeanGradients
 from train.gradients.leaves import Leaves
 from train.gradients.loss_gradients import LossGradients
 from train.gradients.stock import StockGradients
+from train.micro_batches import MomentumSum, Penalty
 from train.optimizer import LearningRateSchedule, apply_gradients, momentum_slots, sgdw
 
 _GRADIENTS: dict[FrozenMode, Callable[[tf.keras.Model, Leaves], LossGradients]] = {
     FrozenMode.LEAN: LeanGradients,
     FrozenMode.STOCK: StockGradients,
 }
-
-
-Penalty = Callable[[], tf.Tensor]  # what is added to the loss, a scalar, from the weights
 
 
 @dataclass
@@ -104,6 +103,8 @@ class Trainer:
             the other variables start at zero, and slices always do.
         penalty: computes what is added to the loss.
         frozen: how frozen layers are computed.
+        micro_batch: images at a time, whose gradients are added up for a step; None for the whole
+            batch at once.
 
     Attributes:
         variables: what the optimizer updates: the wholly trained variables, and one new variable
@@ -111,7 +112,8 @@ class Trainer:
         steps_taken: ``first_step`` and its own.
 
     Raises:
-        ValueError: a slice is to be trained of a kind of layer that knows none.
+        ValueError: a slice is to be trained of a kind of layer that knows none; or micro-batches
+            where batch norm goes by batch statistics.
     """
 
     def __init__(
@@ -124,7 +126,10 @@ class Trainer:
         momentum: Optional[Mapping] = None,
         penalty: Optional[Penalty] = None,
         frozen: FrozenMode = FrozenMode.LEAN,
+        micro_batch: Optional[int] = None,
     ) -> None:
+        if micro_batch is not None and network.batch_statistics:
+            raise ValueError("the result for an image depends on the others of its batch")
         self.network = network
         self.trained = tuple(trained)
         self.steps_taken = first_step
@@ -136,14 +141,31 @@ class Trainer:
         for variable, slot in zip(self.variables, self.momenta):
             if momentum and variable.ref() in momentum:
                 slot.assign(momentum[variable.ref()])
-        self._step = self._compiled(self._take_step)
+        self._micro_batch = micro_batch
+        if micro_batch is None:
+            self._step = self._compiled(self._take_step)
+        else:
+            self._step = self._step_in_parts
+            self._sum = MomentumSum(
+                self._gradients,
+                self.variables,
+                self.momenta,
+                rates,
+                self.optimizer.iterations,
+                penalty,
+            )
+            scalars = [tf.TensorSpec([], tf.int32)] * 2
+            self._begin = tf.function(self._sum.begin, autograph=False)
+            self._add = self._compiled(self._take_part, *scalars)
+            self._finish = tf.function(self._finish_parts, autograph=False)
         self._count_correct = self._compiled(self._correct_of)
 
-    def _compiled(self, function: Callable[[tf.Tensor, tf.Tensor], Any]) -> Any:
+    def _compiled(self, function: Callable[..., Any], *more: tf.TensorSpec) -> Any:
         """``function`` of a batch's images and labels as one graph, for batches of any size."""
         signature = [
             tf.TensorSpec([None, *self.network.model.input_shape[1:]], tf.float32),
             tf.TensorSpec([None], tf.int64),
+            *more,
         ]
         # Without autograph, which keeps the frames of its callers, and so replaced networks, alive.
         return tf.function(function, input_signature=signature, autograph=False)
@@ -164,6 +186,30 @@ class Trainer:
             apply_gradients(self.optimizer, gradients, self.variables)
         self._leaves.write_back()
         return loss, _count_correct(logits, labels)
+
+    def _step_in_parts(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The same step, ``micro_batch`` images at a time."""
+        total, size = int(images.shape[0]), self._micro_batch
+        assert size is not None, "this trainer takes batches whole"
+        loss, correct = self._begin(), tf.constant(0)
+        for start in range(0, total, size):
+            some = slice(start, start + size)
+            share, hits = self._add(
+                images[some], labels[some], tf.constant(start), tf.constant(total)
+            )
+            loss, correct = loss + share, correct + hits
+        self._finish()
+        return loss, correct
+
+    def _take_part(
+        self, images: tf.Tensor, labels: tf.Tensor, start: tf.Tensor, total: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        loss, logits = self._sum.add(images, labels, BatchPart(start, total))
+        return loss, _count_correct(logits, labels)
+
+    def _finish_parts(self) -> None:
+        self._sum.finish()
+        self._leaves.write_back()
 
     def _correct_of(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """How many samples are classified correctly, dropout off."""

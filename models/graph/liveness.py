@@ -36,6 +36,7 @@ def simulate(
     batch_size: int,
     shares: Mapping | None = None,
     stay: Collection[int] = (),
+    consumed: bool = False,
 ) -> Activations:
     """Run the buffers of ``operations(model, ...)`` through a step on ``trained``.
 
@@ -48,6 +49,7 @@ def simulate(
         shares: by ``variable.ref()``, which share of its output channels is trained; 1 where it
             says nothing.
         stay: outputs of operations that something reads beside their gradients.
+        consumed: a variable's gradient is used up as soon as it is there, and does not stay.
     """
     step = Step(graph, trained, batch_size, shares or {}, stay)
     memory = Memory()
@@ -55,7 +57,7 @@ def simulate(
     _forward(step, values)
     kept = _kept_bytes(step, values)
     if step.needs_grad[graph[-1].output]:
-        _backward(step, values, memory)
+        _backward(step, values, memory, consumed)
     return Activations(memory.peak, kept, memory.peak_layer)
 
 
@@ -138,7 +140,7 @@ def _kept_bytes(step: Step, values: _Values) -> int:
     return own + sum(buffer.bytes for buffer in buffers.values())
 
 
-def _backward(step: Step, values: _Values, memory: Memory) -> None:
+def _backward(step: Step, values: _Values, memory: Memory, consumed: bool) -> None:
     """The backward pass from the gradient of the logits on."""
     last = step.graph[-1]
     gradients = {last.output: memory.new(step.size(last.elements), last)}
@@ -148,7 +150,7 @@ def _backward(step: Step, values: _Values, memory: Memory) -> None:
         branch = step.recomputed(op)
         if branch and op is branch[-1]:
             _recompute(branch, step, values)
-        _carry_back(op, gradients, step, values, memory)
+        _carry_back(op, gradients, step, values, memory, consumed)
         if branch and op is branch[0]:
             values.drop(op.inputs[0])
 
@@ -174,13 +176,21 @@ def _recompute(branch: Sequence[Operation], step: Step, values: _Values) -> None
 
 
 def _carry_back(
-    op: Operation, gradients: dict[int, Buffer], step: Step, values: _Values, memory: Memory
+    op: Operation,
+    gradients: dict[int, Buffer],
+    step: Step,
+    values: _Values,
+    memory: Memory,
+    consumed: bool,
 ) -> None:
     """From the gradient of the output of ``op`` to those of its inputs and variables."""
     dy = gradients.pop(op.output)
     needs_grad = step.needs_input_grad(op)
     memory.note(op, step.size(op.extra.backward) if needs_grad else 0)
-    memory.new(step.gradient_bytes(op), op)  # these stay
+    if consumed:
+        memory.note(op, step.gradient_bytes(op))
+    else:
+        memory.new(step.gradient_bytes(op), op)  # these stay
     for tensor in needs_grad:
         passed = op.saved is Saved.PASSED
         if passed or (op.writes is not Writes.NEW and dy.holders == 1):

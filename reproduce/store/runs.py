@@ -20,7 +20,11 @@ RESULTS_VERSION = 1
 
 # A new setting is part of the key, so results from before it count as missing. Listed here with
 # the value that does what was done before there was that setting, they go on counting.
-ADDED_SETTINGS: Mapping[str, Any] = {"step_times": False, "skip_bad_images": False}
+ADDED_SETTINGS: Mapping[str, Any] = {
+    "step_times": False,
+    "skip_bad_images": False,
+    "micro_batch": None,
+}
 
 # Where things lie, and what is printed. With dataset_name 'folder', data_dir is the data itself.
 _NOT_IN_KEY = (

@@ -20,6 +20,7 @@ _RANGES = (
     ("stability", 0, math.inf),
     ("batch_size", 1, math.inf),
     ("eval_batch_size", 1, math.inf),
+    ("micro_batch", 1, math.inf),
     ("input_size", 1, math.inf),
     ("num_epochs", 0, math.inf),
     ("max_steps", 0, math.inf),
@@ -105,6 +106,11 @@ def _check_epochs(config: RunConfig) -> None:
         raise UserError(
             f"--select_at_epoch {config.select_at_epoch} leaves no epoch to train what is "
             f"selected: --num_epochs is {config.num_epochs}"
+        )
+    if config.micro_batch is not None and config.micro_batch > config.batch_size:
+        raise UserError(
+            f"--micro_batch {config.micro_batch} is larger than --batch_size {config.batch_size}: "
+            "it is a part of it"
         )
     if config.stability == 1:
         raise UserError("--stability 1 has nothing to compare: it must be 0 or at least 2")

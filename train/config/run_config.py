@@ -95,6 +95,13 @@ class RunConfig:
         1.0, "share of the output channels to train in each selected layer, above 0 to 1", float
     )
     batch_size: int = _flag(paper.BATCH_SIZE, "training mini-batch", int)
+    micro_batch: Optional[int] = _flag(
+        None,
+        "images computed at a time; their gradients add up to the step of the whole mini-batch, "
+        "in the memory of so many images (auto: the whole mini-batch)",
+        int,
+        auto=True,
+    )
     eval_batch_size: Optional[int] = _flag(
         None,
         "evaluation mini-batch (auto: 16, fewer where training takes less memory than that would)",

@@ -6,6 +6,7 @@ from typing import Optional
 
 import tensorflow as tf
 
+from models.batch_part import BatchPart, mean_or_share
 from models.dropout import DropoutMasks
 from models.forward import forward
 from train.gradients.leaves import Leaves
@@ -26,15 +27,19 @@ class StockGradients:
         self._overrides = merged_layers(leaves)
 
     def __call__(
-        self, images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        step: tf.Tensor,
+        part: Optional[BatchPart] = None,
     ) -> tuple[tf.Tensor, tf.Tensor, list[Optional[tf.Tensor]]]:
         """Mean loss, logits and gradients; see ``LossGradients``."""
-        dropout = DropoutMasks.of(self._model, step)
+        dropout = DropoutMasks.of(self._model, step, part)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(self._variables)
             logits = forward(self._model, images, self._overrides, dropout=dropout)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-            loss = tf.reduce_mean(losses)
+            loss = mean_or_share(losses, part)
         return loss, logits, tape.gradient(loss, self._variables)
 
     def logits(self, images: tf.Tensor) -> tf.Tensor:

@@ -33,7 +33,10 @@ def memory_budget(config: RunConfig, network: Network) -> Optional[MemoryBudget]
     return MemoryBudget(
         limit=config.memory_budget,
         needs=lambda trained: (
-            MARGIN * training_memory(network, trained, config.batch_size, config.frozen)
+            MARGIN
+            * training_memory(
+                network, trained, config.batch_size, config.frozen, config.micro_batch
+            )
         ),
     )
 
@@ -87,7 +90,8 @@ def _least(
 ) -> dict[str, float]:
     """MB per phase of a run that trains the head alone, by what to call it, margin included."""
     head = trained_of(network.head)
-    needs = {"training the head alone": training_memory(network, head, batch_size, config.frozen)}
+    training = training_memory(network, head, batch_size, config.frozen, config.micro_batch)
+    needs = {"training the head alone": training}
     entry = train_type_named(config.train_type)
     samples = selection_batch_size(config.batch_size)
     if config.aggregation == "pool":  # else one mini-batch after another
@@ -111,7 +115,9 @@ def _least(
 
 def memory_at_hand(config: RunConfig, network: Network, trained: Sequence[Trained]) -> float:
     """MB that an evaluation may take: what training takes, or the budget, if that is more."""
-    training = training_memory(network, trained, config.batch_size, config.frozen)
+    training = training_memory(
+        network, trained, config.batch_size, config.frozen, config.micro_batch
+    )
     if config.memory_budget is None:
         return training
     return max(training, config.memory_budget / MARGIN)

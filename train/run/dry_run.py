@@ -147,12 +147,13 @@ def _row(
     trained: Sequence[Trained],
     rho: Optional[float],
 ) -> DryRunRow:
+    size, micro = config.batch_size, config.micro_batch
     return DryRunRow(
         rho=rho,
         layers=len({one.layer.index for one in trained}),
         trained_share=sum(one.params for one in trained) / network.params,
-        lean=training_memory(network, trained, config.batch_size, FrozenMode.LEAN),
-        stock=training_memory(network, trained, config.batch_size, FrozenMode.STOCK),
+        lean=training_memory(network, trained, size, FrozenMode.LEAN, micro),
+        stock=training_memory(network, trained, size, FrozenMode.STOCK, micro),
         paper=paper_memory(network, [one.variable for one in trained]),
         time_ratio=times.ratio(trained),
         seconds=times.seconds(trained),

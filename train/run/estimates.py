@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Optional
 
 from common.units import FLOAT_BYTES, MB
 from memory_utils import MemoryEstimate, estimate_memory
@@ -13,10 +14,14 @@ from train.data.batches import EVALUATION_WAITING_BATCHES, WAITING_BATCHES
 
 
 def training_memory(
-    network: Network, trained: Sequence[Trained], batch_size: int, frozen: FrozenMode
+    network: Network,
+    trained: Sequence[Trained],
+    batch_size: int,
+    frozen: FrozenMode,
+    micro_batch: Optional[int] = None,
 ) -> float:
     """MB that a training step on ``trained`` takes."""
-    return _estimate(network, trained, batch_size, frozen, WAITING_BATCHES).total
+    return _estimate(network, trained, batch_size, frozen, WAITING_BATCHES, micro_batch).total
 
 
 def inference_memory(
@@ -40,6 +45,7 @@ def _estimate(
     batch_size: int,
     frozen: FrozenMode,
     waiting: int,
+    micro_batch: Optional[int] = None,
 ) -> MemoryEstimate:
     return estimate_memory(
         network,
@@ -48,4 +54,5 @@ def _estimate(
         shares={one.variable.ref(): one.share for one in trained},
         frozen=frozen,
         waiting_batches=waiting,
+        micro_batch=micro_batch,
     )

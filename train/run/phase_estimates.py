@@ -52,7 +52,7 @@ class PhaseEstimates:
         trained = selection.trained(network.layers)
         config = self._config
         training = Accounts(
-            training_memory(network, trained, config.batch_size, config.frozen),
+            training_memory(network, trained, config.batch_size, config.frozen, config.micro_batch),
             paper_memory(network, [one.variable for one in trained], config.batch_size),
         )
         self.training = self.training.at_least(training)

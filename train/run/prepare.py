@@ -56,6 +56,11 @@ def prepare(config: RunConfig) -> tuple[Setting, Network]:
         config.bn_mode,
         config.seed,
     )
+    if config.micro_batch is not None and network.batch_statistics:
+        raise UserError(
+            f"--micro_batch {config.micro_batch} does not go with --bn_mode paper for "
+            f"{network.backbone.title}: batch norm by the statistics of a batch needs all of it"
+        )
     config = check_budget(config, network)
     given = None
     if config.selection_file is not None:

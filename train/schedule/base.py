@@ -87,6 +87,7 @@ class TrainingSchedule:
             momentum=momentum,
             penalty=self.penalty_of(network),
             frozen=self.job.config.frozen,
+            micro_batch=self.job.config.micro_batch,
         )
         return Stage(network, selection, trainer, self.figures_of(network))
 

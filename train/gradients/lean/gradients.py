@@ -7,6 +7,7 @@ from typing import Optional
 
 import tensorflow as tf
 
+from models.batch_part import BatchPart, mean_or_share
 from models.dropout import DropoutMasks
 from models.forward import call_layer
 from train.gradients.lean.layer_rules import LayerCall, layer_with_vjp
@@ -52,20 +53,25 @@ class LeanGradients:
         self._overrides = merged_layers(leaves)
 
     def __call__(
-        self, images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        step: tf.Tensor,
+        part: Optional[BatchPart] = None,
     ) -> tuple[tf.Tensor, tf.Tensor, list[Optional[tf.Tensor]]]:
         """Mean loss, logits and gradients; see ``LossGradients``."""
         values = {self._pixels: images}
-        tape = self._forward_with_tape(self._units, values, DropoutMasks.of(self._model, step))
+        dropout = DropoutMasks.of(self._model, step, part)
+        tape = self._forward_with_tape(self._units, values, dropout)
         logits = values.pop(self._output)
         losses, gradient = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(
             features=logits, labels=labels
         )
-        gradient /= tf.cast(tf.shape(logits)[0], tf.float32)
+        gradient /= tf.cast(tf.shape(logits)[0] if part is None else part.total, tf.float32)
         found: WeightGradients = {}
         self._backward(tape, {self._output: gradient}, found)
         gradients = [found.get(variable.ref()) for variable in self._leaves.variables]
-        return tf.reduce_mean(losses), logits, gradients
+        return mean_or_share(losses, part), logits, gradients
 
     def logits(self, images: tf.Tensor) -> tf.Tensor:
         """Logits ``[batch, classes]`` with dropout off, nothing saved."""

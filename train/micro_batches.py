@@ -1,0 +1,95 @@
+"""A step's mini-batch taken a few images at a time: as large a batch, in the memory of a small one.
+
+Exact but for the rounding of sums, where no image's result depends on the others of its batch
+(batch norm by moving statistics).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Optional
+
+import tensorflow as tf
+
+from models.batch_part import BatchPart
+from train.config.paper_constants import MOMENTUM
+from train.gradients.loss_gradients import LossGradients
+from train.optimizer import LearningRateSchedule
+
+Penalty = Callable[[], tf.Tensor]  # what is added to the loss, a scalar, from the weights
+
+
+class MomentumSum:
+    """SGDW's step, its gradient added up in the momentum itself.
+
+    SGDW with momentum m, learning rate r and decay d takes v <- m v - r g and w <- w - d w + v.
+    With g a sum over parts, v is scaled once and each part's r g taken off it, variable by variable
+    as the backward pass has its gradient: there are no accumulators, and no whole set of gradients
+    waits for the last one.
+
+    Args:
+        gradients: of a part of a batch.
+        variables, momenta: what is trained, and its v.
+        rates: learning rate and decay.
+        iterations: the optimizer's step, int64 variable.
+        penalty: what is added to the loss.
+    """
+
+    def __init__(
+        self,
+        gradients: LossGradients,
+        variables: Sequence[tf.Variable],
+        momenta: Sequence[tf.Variable],
+        rates: LearningRateSchedule,
+        iterations: tf.Variable,
+        penalty: Optional[Penalty],
+    ) -> None:
+        self._gradients = gradients
+        self._variables = variables
+        self._momenta = momenta
+        self._rate = rates.cosine(rates.learning_rate)
+        self._decay = rates.cosine(rates.learning_rate * rates.weight_decay)
+        self._iterations = iterations
+        self._penalty = penalty
+
+    def begin(self) -> tf.Tensor:
+        """v <- m v, and the penalty's part of the gradient; the penalty, a scalar."""
+        penalty, added = tf.constant(0.0), [None] * len(self._variables)
+        if self._penalty is not None:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(self._variables)
+                penalty = self._penalty()
+            added = tape.gradient(penalty, self._variables)
+        rate = self._rate(self._iterations)
+        before: list[tf.Operation] = []
+        for momentum, gradient in zip(self._momenta, added):
+            with tf.control_dependencies(before):  # one copy at a time
+                value = MOMENTUM * momentum.read_value()
+                if gradient is not None:
+                    value -= rate * gradient
+                before = [momentum.assign(value)]
+        return penalty
+
+    def add(
+        self, images: tf.Tensor, labels: tf.Tensor, part: BatchPart
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """v <- v - r g of these images; their share of the mean loss, and their logits."""
+        step = self._iterations.read_value()
+        loss, logits, gradients = self._gradients(images, labels, step, part)
+        rate = self._rate(step)
+        for momentum, gradient in zip(self._momenta, gradients):
+            if gradient is not None:
+                momentum.assign_sub(rate * gradient)
+        return loss, logits
+
+    def finish(self) -> None:
+        """w <- w - d w + v, and the next step."""
+        decay = self._decay(self._iterations)
+        before: list[tf.Operation] = []
+        for variable, momentum in zip(self._variables, self._momenta):
+            with tf.control_dependencies(before):
+                decayed = variable.assign_sub(decay * variable.read_value(), read_value=False)
+            with tf.control_dependencies([decayed]):
+                before = [variable.assign_add(momentum.read_value(), read_value=False)]
+        with tf.control_dependencies(before):
+            self._iterations.assign_add(1)
