@@ -15,7 +15,7 @@ import statistics
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.harness import Effort, ratio, table
+from benchmarks.harness import Effort, ratio, table, timed
 from benchmarks.subjects import BATCH_SIZE, new_network, one_step, whole_layers
 from common.timing import seconds_in_turn
 from models.frozen_mode import FrozenMode
@@ -110,12 +110,11 @@ def channels(effort: Effort) -> str:
     """Slices against masks on one backbone."""
     name = effort.model
     (indices,) = fresh("benchmarks.subjects:adabet_layers", name=name, rhos=[RHO])
-    times = fresh(
+    times = timed(
         "benchmarks.channel_slices:step_seconds",
+        effort,
         name=name,
         indices=indices,
-        repeats=effort.repeats,
-        seconds=effort.seconds,
     )
     rows = []
     for rho_ch in SHARES:

@@ -9,7 +9,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from benchmarks.harness import Effort, ratio, table
+from benchmarks.harness import Effort, ratio, table, timed
 from benchmarks.subjects import BATCH_SIZE, new_network, one_step, whole_layers
 from common.timing import seconds_in_turn
 from models.memory.fresh_process import fresh
@@ -57,13 +57,12 @@ def checkpoints(effort: Effort) -> str:
         (own,) = fresh("benchmarks.subjects:adabet_layers", name=name, rhos=[RHO])
         for trained, indices in ((f"AdaBet's, rho {RHO}", own), ("all", None)):
             with tempfile.TemporaryDirectory(dir=".") as folder:  # the disk that runs are on
-                found = fresh(
+                found = timed(
                     "benchmarks.checkpoint_cost:save_and_step",
+                    effort,
                     name=name,
                     indices=indices,
                     folder=folder,
-                    repeats=effort.repeats,
-                    seconds=effort.seconds,
                 )
             epoch = [EPOCH * seconds for seconds in found["step"]]
             rows.append(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 
-from benchmarks.harness import Effort, ratio, table
+from benchmarks.harness import Effort, ratio, table, timed
 from benchmarks.subjects import new_network
 from common.timing import seconds_in_turn
 from models.memory.fresh_process import fresh
@@ -38,12 +38,11 @@ def seconds_per_image(
 def evaluation(effort: Effort) -> str:
     """On one backbone."""
     name = effort.model
-    times = fresh(
+    times = timed(
         "benchmarks.evaluation_batch:seconds_per_image",
+        effort,
         name=name,
         sizes=list(SIZES),
-        repeats=effort.repeats,
-        seconds=effort.seconds,
     )
     rows = []
     for size in SIZES:

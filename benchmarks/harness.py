@@ -6,7 +6,9 @@ import platform
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
+
+from models.memory.fresh_process import fresh
 
 BACKBONES = ("mobilenetv2", "resnet50", "vgg16", "vit")
 
@@ -31,6 +33,11 @@ class Effort:
     def quick(cls) -> Effort:
         """Enough to see that everything runs; its figures mean nothing."""
         return cls(models=("digitnet", "mobilenetv2"), model="digitnet", repeats=1, seconds=1.0)
+
+
+def timed(target: str, effort: Effort, **arguments: Any) -> Any:
+    """``fresh(target, ...)`` of a function that times in turn, as often as ``effort`` says."""
+    return fresh(target, repeats=effort.repeats, seconds=effort.seconds, **arguments)
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> float:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 
-from benchmarks.harness import Effort, ratio, table
+from benchmarks.harness import Effort, ratio, table, timed
 from benchmarks.subjects import BATCH_SIZE, new_network, one_step, whole_layers
 from common.timing import seconds_in_turn
 from memory_utils import estimate_memory
@@ -49,12 +49,11 @@ def _trainer(network: Network, size: int) -> Trainer:
 def micro_batches(effort: Effort) -> str:
     """On one backbone."""
     name = effort.model
-    times = fresh(
+    times = timed(
         "benchmarks.micro_batches:step_seconds",
+        effort,
         name=name,
         sizes=list(SIZES),
-        repeats=effort.repeats,
-        seconds=effort.seconds,
     )
     rows = []
     for size in SIZES:

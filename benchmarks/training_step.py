@@ -12,7 +12,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 
-from benchmarks.harness import Effort, deviation, judged, ratio, table
+from benchmarks.harness import Effort, deviation, judged, ratio, table, timed
 from benchmarks.subjects import BATCH_SIZE, new_network, one_step, whole_layers
 from common.timing import seconds_in_turn
 from models.frozen_mode import FrozenMode
@@ -117,12 +117,11 @@ def _peak(name: str, indices: list[int] | None, frozen: str) -> dict[str, float]
 
 
 def _seconds(name: str, ways: dict, effort: Effort) -> dict[str, list[float]]:
-    return fresh(
+    return timed(
         "benchmarks.training_step:step_seconds",
+        effort,
         name=name,
         ways={**ways, "full": (None, "stock")},
-        repeats=effort.repeats,
-        seconds=effort.seconds,
     )
 
 

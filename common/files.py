@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from common.errors import UserError
 from common.wording import shown
 
 _WRITING = ".writing-"
+_BLOCK = 1 << 20  # bytes
 
 
 def replace(path: Path, write: Callable[[Path], Any]) -> None:
@@ -58,6 +60,25 @@ def remove_leftovers(folder: Path) -> None:
     """
     for path in folder.glob(f"{_WRITING}*"):
         path.unlink(missing_ok=True)
+
+
+def content_digest(path: Path, algorithm: str, leave_out: int = 0) -> str:
+    """The digest of a file's content in hexadecimal digits, a block at a time.
+
+    Args:
+        algorithm: such as ``sha256``, as :mod:`hashlib` names it; against accidents, not attacks.
+        leave_out: so many bytes at the end do not count.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with path.open("rb") as file:
+        left = os.fstat(file.fileno()).st_size - leave_out
+        while block := file.read(min(_BLOCK, left)):
+            digest.update(block)
+            left -= len(block)
+    return digest.hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import http.client
 import os
 import queue
@@ -18,7 +17,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from common.errors import UserError
-from common.files import sync
+from common.files import content_digest, replace
 from common.home import home
 from models.weight_files import WeightsError
 
@@ -109,35 +108,30 @@ def _writable(folders: list[Path], file: Published) -> Path:
 
 
 def _md5(path: Path) -> str:
-    digest = hashlib.md5(usedforsecurity=False)
     try:
-        with open(path, "rb") as content:
-            for chunk in iter(lambda: content.read(_CHUNK), b""):
-                digest.update(chunk)
+        return content_digest(path, "md5")
     except OSError as error:
         raise WeightsError(path, f"cannot be read: {error.strerror}") from error
-    return digest.hexdigest()
 
 
 def _fetch(file: Published, path: Path, silence_s: float) -> None:
     """Download to ``path``, which appears whole or not at all."""
     print(f"downloading {file.url} to {path}", flush=True)
-    partial = path.with_name(f".downloading-{os.getpid()}-{path.name}")
-    try:
+
+    def write(partial: Path) -> None:
         with open(partial, "wb") as content:
             for chunk in _received(file.url, silence_s):
                 content.write(chunk)
         if file.md5 is not None and _md5(partial) != file.md5:
             raise OSError("what came is not the published file, by its MD5")
-        sync(partial)
-        os.replace(partial, path)
+
+    try:
+        replace(path, write)
     except (OSError, http.client.HTTPException) as error:
         cause = error.reason if type(error) is urllib.error.URLError else error
         reason = " ".join(str(cause).split()) or type(cause).__name__
         message = f"{file.title} could not be downloaded from {file.url} ({reason}); {_WAYS_OUT}"
         raise UserError(message) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _received(url: str, silence_s: float) -> Iterator[bytes]:

@@ -6,7 +6,7 @@ Exact but for the rounding of sums, where no image's result depends on the other
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Optional
 
 import tensorflow as tf
@@ -15,8 +15,7 @@ from models.batch_part import BatchPart
 from train.config.paper_constants import MOMENTUM
 from train.gradients.loss_gradients import LossGradients
 from train.optimizer import LearningRateSchedule
-
-Penalty = Callable[[], tf.Tensor]  # what is added to the loss, a scalar, from the weights
+from train.penalty import Penalty, penalty_and_gradients
 
 
 class MomentumSum:
@@ -56,10 +55,7 @@ class MomentumSum:
         """v <- m v, and the penalty's part of the gradient; the penalty, a scalar."""
         penalty, added = tf.constant(0.0), [None] * len(self._variables)
         if self._penalty is not None:
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(self._variables)
-                penalty = self._penalty()
-            added = tape.gradient(penalty, self._variables)
+            penalty, added = penalty_and_gradients(self._penalty, self._variables)
         rate = self._rate(self._iterations)
         before: list[tf.Operation] = []
         for momentum, gradient in zip(self._momenta, added):

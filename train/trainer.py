@@ -19,8 +19,9 @@ from train.gradients.lean.gradients import LeanGradients
 from train.gradients.leaves import Leaves
 from train.gradients.loss_gradients import LossGradients
 from train.gradients.stock import StockGradients
-from train.micro_batches import MomentumSum, Penalty
+from train.micro_batches import MomentumSum
 from train.optimizer import LearningRateSchedule, apply_gradients, momentum_slots, sgdw
+from train.penalty import Penalty, penalty_and_gradients
 
 _GRADIENTS: dict[FrozenMode, Callable[[tf.keras.Model, Leaves], LossGradients]] = {
     FrozenMode.LEAN: LeanGradients,
@@ -175,10 +176,7 @@ class Trainer:
         step = self.optimizer.iterations.read_value()
         loss, logits, gradients = self._gradients(images, labels, step)
         if self._penalty is not None:
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(self.variables)
-                more = self._penalty()
-            added = tape.gradient(more, self.variables, unconnected_gradients="zero")
+            more, added = penalty_and_gradients(self._penalty, self.variables)
             loss += more
             gradients = [one + other for one, other in zip(gradients, added)]
         # Not before: the decay of every variable would be computed, and wait, from the start.

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple, Optional
 
 from common.errors import UserError
 from common.files import read_json, write_json
-from reproduce.store.runs import RunSpec, Store, can_resume, is_completed
+from reproduce.store.runs import RunSpec, Store
+from train.checkpoint.ended import can_resume, is_completed
 
 _OUTPUT_LINES = 30  # kept of a failed run
 

@@ -8,7 +8,8 @@ from typing import NamedTuple, Optional
 
 from common.files import read_json
 from common.wording import count
-from reproduce.store.runs import RunSpec, Store, is_completed
+from reproduce.store.runs import RunSpec, Store
+from train.checkpoint.ended import is_completed
 
 _FREE = ("num_epochs", "eval_every", "test_split")
 

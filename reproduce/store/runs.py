@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 from common.errors import UserError
-from common.files import read_json, read_lines, user_path
+from common.files import content_digest, read_json, read_lines, user_path
+from train.checkpoint.ended import is_completed
 from train.config.command_line import parse_args
 from train.config.run_config import RunConfig
 
@@ -236,19 +237,6 @@ class Store:
         return read_lines(self.directory(spec) / name)
 
 
-def is_completed(folder: Path) -> bool:
-    """Whether ``folder`` holds the result of a run that went to its end."""
-    path = folder / "result.json"
-    return path.exists() and read_json(path)["status"] == "completed"
-
-
-def can_resume(run: Path) -> bool:
-    """Whether ``run`` is the folder of a run that has not ended well, but has checkpoints."""
-    return (
-        (run / "checkpoints").is_dir() and (run / "config.json").is_file() and not is_completed(run)
-    )
-
-
 def hash_of(configuration: Mapping[str, Any]) -> str:
     """16 hexadecimal digits of the SHA-256 of ``configuration`` as JSON, keys sorted."""
     text = json.dumps(configuration, sort_keys=True, allow_nan=False)
@@ -272,11 +260,7 @@ def _digest_of_file(flag: str, name: Union[str, Path]) -> str:
 
 @functools.cache
 def _digest(path: Path, size: int, modified: int) -> str:  # noqa: ARG001  (they are the cache's)
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
-    return f"sha256:{digest.hexdigest()}"
+    return f"sha256:{content_digest(path, 'sha256')}"
 
 
 def _digest_of_data(dataset: str, data_dir: str) -> str:

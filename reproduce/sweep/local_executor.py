@@ -10,7 +10,7 @@ from typing import Optional
 
 from common.errors import UserError
 from common.machine import nvidia_gpus, usable_cpus
-from reproduce.sweep.process import PROGRAM, run_or_resume
+from reproduce.sweep.process import PROGRAM, RunProcess
 from reproduce.sweep.progress import Progress
 from reproduce.sweep.queue import POLL_SECONDS, RunQueue
 
@@ -59,14 +59,14 @@ class LocalExecutor:
             try:
                 gpu = self.gpus[slot % len(self.gpus)] if self.gpus else None
                 sweep.begin(attempt, workers=self.workers, gpu=gpu)
-                status = run_or_resume(
-                    attempt.spec,
+                process = RunProcess(
                     attempt.folder,
                     self._environment(gpu),
                     self._stop.wait,
                     attempt.lock,
                     self._program,
                 )
+                status = process.carry_out(attempt.spec)
             finally:
                 sweep.settle(attempt, status)
 

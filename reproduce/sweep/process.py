@@ -10,83 +10,80 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
 from common.machine import PROJECT
 from common.program import MISTAKE
-from reproduce.store.runs import RunSpec, can_resume
+from reproduce.store.runs import RunSpec
 from reproduce.sweep.child import GRACE_SECONDS
+from train.checkpoint.ended import can_resume
 
 PROGRAM = PROJECT / "main.py"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # they end a sweep
 _POLL_SECONDS = 0.2
 
 
-def run_or_resume(
-    spec: RunSpec,
-    folder: Path,
-    environment: Mapping[str, str],
-    pause: Callable[[float], bool],
-    lock: Optional[int] = None,
-    program: Path = PROGRAM,
-) -> Optional[int]:
-    """Carry out ``spec`` in ``folder/run``, from the last checkpoint on if there is one.
+@dataclass(frozen=True)
+class RunProcess:
+    """How the processes of a run are started.
 
-    Where ``main.py`` refuses to go on (code or libraries have changed), it begins anew. Arguments
-    and what is returned are as of :func:`run_process`.
-    """
-    run = folder / "run"
-    options = (folder, environment, pause, lock, program)
-    if can_resume(run):
-        status = run_process(spec.resume_argv(run), *options)
-        if status != MISTAKE:
-            return status
-    if run.exists():
-        shutil.rmtree(run)
-    return run_process([*spec.argv(), "--output_dir", str(folder), "--run_name", "run"], *options)
-
-
-def run_process(
-    argv: Sequence[str],
-    folder: Path,
-    environment: Mapping[str, str],
-    pause: Callable[[float], bool],
-    lock: Optional[int] = None,
-    program: Path = PROGRAM,
-) -> Optional[int]:
-    """Run ``program`` with ``argv``; its output is added to ``folder/output.log``.
-
-    Args:
+    Attributes:
+        folder: to work in. The run goes to ``folder/run``, output is added to
+            ``folder/output.log``.
         environment: added to ours.
         pause: waits for so many seconds, and says whether the run is to be ended.
-        lock: descriptor that the process inherits.
-
-    Returns:
-        The exit status, negative for a signal; None if the run was ended through ``pause`` or an
-        exception in it, which goes on after the process is gone.
+        lock: descriptor that a process inherits.
+        program: the script that it runs.
     """
-    command = [sys.executable, "-m", "reproduce.sweep.child", str(program), *argv]
-    with (folder / "output.log").open("ab") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=PROJECT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
-            stdin=subprocess.PIPE,  # closes with us: child.py
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            pass_fds=() if lock is None else (lock,),
-            start_new_session=True,  # Ctrl-C is for the sweep, which ends its runs in order
-        )
-    try:
-        while process.poll() is None:
-            if pause(_POLL_SECONDS):
-                return None
-        return process.returncode
-    finally:
-        _end(process)
-        if process.stdin is not None:
-            process.stdin.close()
+
+    folder: Path
+    environment: Mapping[str, str]
+    pause: Callable[[float], bool]
+    lock: Optional[int] = None
+    program: Path = PROGRAM
+
+    def carry_out(self, spec: RunSpec) -> Optional[int]:
+        """Run ``spec``, from the last checkpoint on if there is one.
+
+        Where ``main.py`` refuses to go on (code or libraries have changed), it begins anew.
+
+        Returns:
+            The exit status, negative for a signal; None if the run was ended through ``pause`` or
+            an exception in it, which goes on after the process is gone.
+        """
+        run = self.folder / "run"
+        if can_resume(run):
+            status = self._run(spec.resume_argv(run))
+            if status != MISTAKE:
+                return status
+        if run.exists():
+            shutil.rmtree(run)
+        return self._run([*spec.argv(), "--output_dir", str(self.folder), "--run_name", "run"])
+
+    def _run(self, argv: Sequence[str]) -> Optional[int]:
+        command = [sys.executable, "-m", "reproduce.sweep.child", str(self.program), *argv]
+        with (self.folder / "output.log").open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                cwd=PROJECT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **self.environment},
+                stdin=subprocess.PIPE,  # closes with us: child.py
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=() if self.lock is None else (self.lock,),
+                start_new_session=True,  # Ctrl-C is for the sweep, which ends its runs in order
+            )
+        try:
+            while process.poll() is None:
+                if self.pause(_POLL_SECONDS):
+                    return None
+            return process.returncode
+        finally:
+            _end(process)
+            if process.stdin is not None:
+                process.stdin.close()
 
 
 @contextlib.contextmanager

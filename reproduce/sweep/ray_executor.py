@@ -22,13 +22,15 @@ from typing import Any, NamedTuple, Optional
 
 from common.errors import UserError
 from common.machine import PROJECT
+from common.program import MISTAKE
 from reproduce.store.attempts import Attempt
-from reproduce.store.runs import RunSpec, can_resume
+from reproduce.store.runs import RunSpec
 from reproduce.sweep.child import GRACE_SECONDS
 from reproduce.sweep.local_executor import thread_limits
-from reproduce.sweep.process import PROGRAM, run_or_resume, signals_kept
+from reproduce.sweep.process import PROGRAM, RunProcess, signals_kept
 from reproduce.sweep.progress import Progress
 from reproduce.sweep.queue import POLL_SECONDS, RunQueue
+from train.checkpoint.ended import CHECKPOINTS, can_resume
 
 try:
     with signals_kept():
@@ -214,11 +216,11 @@ def _run_in(
             raise UserError(f"weights or data on {socket.gethostname()} differ from the sweep's")
     except UserError as error:
         (folder / "output.log").write_text(f"main.py: error: {error}\n", encoding="utf-8")
-        status = 2
+        status = MISTAKE
     else:
         limits = {} if gpus else thread_limits(cpus)
         script = Path(program) if program else PROGRAM
-        ended = run_or_resume(spec, folder, limits, _sleep, lock, script)
+        ended = RunProcess(folder, limits, _sleep, lock, script).carry_out(spec)
         assert ended is not None, "nobody calls a run off from here"
         status = ended
     if status < 0:
@@ -290,7 +292,7 @@ def _packed(folder: Path) -> bytes:
     """Without checkpoints: they are of use on this machine alone."""
 
     def kept(member: tarfile.TarInfo) -> Optional[tarfile.TarInfo]:
-        return None if Path(member.name).name == "checkpoints" else member
+        return None if Path(member.name).name == CHECKPOINTS else member
 
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:

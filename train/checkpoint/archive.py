@@ -7,7 +7,6 @@ second copy of the network.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zipfile
 from collections.abc import Iterable
@@ -16,11 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from common.files import content_digest
+
 # Raise it when an older one cannot be gone on with any more.
 FORMAT = 1
 _STATE = "state.json"
 _SEAL = 64  # hexadecimal digits of a SHA-256
-_BLOCK = 1 << 20
 
 
 class DamagedCheckpoint(Exception):
@@ -47,7 +47,7 @@ def write_archive(path: Path, state: dict, arrays: Iterable[tuple[str, np.ndarra
     seal = _seal_of(path)
     with path.open("r+b") as file:
         file.seek(-_SEAL, 2)
-        file.write(seal)
+        file.write(seal.encode())
 
 
 class Archive:
@@ -87,17 +87,10 @@ def _check_seal(path: Path) -> None:
     with path.open("rb") as file:
         file.seek(-_SEAL, 2)
         seal = file.read()
-    if seal != _seal_of(path):
+    if seal != _seal_of(path).encode():
         raise DamagedCheckpoint("is damaged or cut short (by its SHA-256)")
 
 
-def _seal_of(path: Path) -> bytes:
-    """The SHA-256, in hexadecimal digits, of all bytes before the seal."""
-    digest = hashlib.sha256()
-    left = path.stat().st_size - _SEAL
-    with path.open("rb") as file:
-        while left:
-            block = file.read(min(_BLOCK, left))
-            digest.update(block)
-            left -= len(block)
-    return digest.hexdigest().encode()
+def _seal_of(path: Path) -> str:
+    """Of all bytes before the seal."""
+    return content_digest(path, "sha256", leave_out=_SEAL)

@@ -12,6 +12,7 @@ import numpy as np
 
 from common.files import remove_leftovers, replace
 from train.checkpoint.archive import Archive, DamagedCheckpoint, write_archive
+from train.checkpoint.ended import CHECKPOINTS
 
 KEPT = 2
 _NAME = re.compile(r"step-(\d{9,})\.npz")
@@ -21,7 +22,7 @@ class CheckpointFolder:
     """``checkpoints/`` in a run's folder; one process at a time writes there."""
 
     def __init__(self, run: Path) -> None:
-        self._path = run / "checkpoints"
+        self._path = run / CHECKPOINTS
         self._damaged: list[Path] = []
 
     @property

@@ -11,6 +11,7 @@ from common.errors import UserError
 from common.files import read_json
 from common.wording import shown
 from train.checkpoint.archive import Archive
+from train.checkpoint.ended import is_completed
 from train.checkpoint.folder import CheckpointFolder
 from train.config.run_config import RunConfig
 from train.run.directory import RunDirectory, environment
@@ -40,8 +41,7 @@ def reopen(path: Path, config: RunConfig) -> Optional[Reopened]:
         UserError: another process has it, its folder cannot be written, or ``config`` has another
             ``num_epochs``, or fewer ``max_steps`` than were taken.
     """
-    result = path / "result.json"
-    if result.is_file() and read_json(result)["status"] == "completed":
+    if is_completed(path):
         CheckpointFolder(path).remove()  # it was killed after its last words
         return None
     if not os.access(path, os.W_OK | os.X_OK):

@@ -12,7 +12,8 @@ from selection.selection import Selection
 from train.config.run_config import RunConfig
 from train.data.datasets import DataBundle
 from train.optimizer import LearningRateSchedule
-from train.trainer import Penalty, Trainer
+from train.penalty import Penalty
+from train.trainer import Trainer
 
 
 @dataclass(frozen=True, eq=False)

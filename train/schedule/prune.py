@@ -22,8 +22,8 @@ from models.pruning.shrink import find_pruning, shrink
 from selection.ranking import make_selection
 from train.config.paper_constants import LASSO_RATIO
 from train.data.batches import Batch, training_batches
+from train.penalty import Penalty
 from train.schedule.base import Job, Stage, TrainingSchedule
-from train.trainer import Penalty
 
 ALIVE_THRESHOLD = 1e-4  # largest weight of a group that counts as zero; PruneTrain, SC 2019
 LASSO_SMOOTHING = 1e-8  # under the square root, whose derivative at 0 would be infinite
