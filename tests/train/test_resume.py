@@ -185,6 +185,15 @@ def test_without_a_good_checkpoint_it_begins_anew(killed, capsys):
     assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
 
 
+def test_beginning_anew_is_refused_before_anything_is_removed(killed, capsys):
+    for path in (killed / "checkpoints").iterdir():
+        path.write_bytes(b"")
+    before = {path: path.read_bytes() for path in killed.rglob("*.*") if path.is_file()}
+    assert resume(killed, "--weights", "none") == 2
+    assert "the weights are not those that it was begun with" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in killed.rglob("*.*") if path.is_file()}
+
+
 REFUSED = {
     "--rho 0.5": "--rho 0.5 contradicts --resume {run}, which was begun with --rho 0.3: leave it",
     "--seed 1": "--seed 1 contradicts --resume {run}, which was begun with --seed 0",

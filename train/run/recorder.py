@@ -73,6 +73,8 @@ class Recorder:
         check_inputs(reopened, self._inputs)
         self._directory = reopened.directory
         self._resumed = True
+        if reopened.archive is None:
+            self._directory.empty()
         config, about = self._setting.config.to_json(), reopened.about
         step = 0 if reopened.archive is None else reopened.archive.state["step"]
         changed = {name: config[name] for name in MAY_CHANGE if config[name] != about[name]}

@@ -55,7 +55,6 @@ def reopen(path: Path, config: RunConfig) -> Optional[Reopened]:
     notes += _differences(about["environment"])
     if archive is None:
         notes.append(f"going on with {path}: no checkpoint, from the beginning")
-        directory.empty()
     else:
         epoch = archive.state["position"]["epoch"]
         notes.append(f"going on with {path}: from step {step} on, in epoch {epoch}")
@@ -117,5 +116,5 @@ def _differences(before: dict) -> list[str]:
             lines.append(f"note: it was begun with {name} {old}, and goes on with {new}")
     for name in ("device", "git_revision"):
         if before[name] != now[name]:
-            lines.append(f"note: it was begun on {name} {before[name]}, and goes on on {now[name]}")
+            lines.append(f"note: it was begun with {name} {before[name]}, goes on with {now[name]}")
     return lines
