@@ -53,7 +53,7 @@ class DropoutMasks:
         Of whole channels where the layer drops these (SpatialDropout2D, ``noise_shape``).
         """
         shape = layer._get_noise_shape(x)
-        shape = tf.shape(x) if shape is None else tf.stack(list(shape))
+        shape = tf.shape(x) if shape is None else tf.convert_to_tensor(shape)
         by_image = not layer.noise_shape or layer.noise_shape[0] != 1
         if self.part is not None and by_image:
             shape = tf.concat([[self.part.total], shape[1:]], 0)

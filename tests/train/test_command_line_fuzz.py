@@ -27,6 +27,7 @@ CHOICES["train_type"] = tuple(TRAIN_TYPES)
 CHOICES["model_name"] = tuple(BACKBONES)
 
 numbers = st.one_of(
+    st.integers(1, 8),  # good for most flags
     st.integers(-3, 300),
     st.integers(),
     st.floats(0, 1),

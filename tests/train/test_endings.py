@@ -80,6 +80,15 @@ def test_a_bug_leaves_its_traceback_and_the_result(tmp_path, monkeypatch):
     assert result["epochs"] == 1 and result["steps"] == 2 * 75
 
 
+def test_a_signal_in_the_last_words_interrupts_nothing(tmp_path, monkeypatch):
+    def drawing(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(recorder.Recorder, "_draw_selection", drawing)
+    assert run(tmp_path, "--num_epochs", "1", "--max_steps", "2") == 0
+    assert result_of(tmp_path)["status"] == "completed"
+
+
 @pytest.mark.slow
 def test_too_little_memory_is_one_line(tmp_path, monkeypatch, capsys):
     fail(monkeypatch, Trainer, "train_part", MemoryError())

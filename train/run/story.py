@@ -89,7 +89,8 @@ def run(config: RunConfig, resumed: Optional[Path] = None) -> Optional[RunResult
         # A bug, a full disk, too little memory: what was measured is written down all the same.
         recorder.finish("failed", in_one_line(error))
         raise
-    result = recorder.finish("completed")
+    with no_signals():  # it is all there: who ends it now has not interrupted anything
+        result = recorder.finish("completed")
     assert result is not None
     return result
 
