@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from common.units import FLOAT_BYTES, MB
 from models.frozen_mode import FrozenMode
+from models.graph.front import front_of
 from models.graph.liveness import simulate
 from models.graph.operations import operations
 from models.memory.elements import count_elements
@@ -101,7 +102,8 @@ def estimate_memory(
     layer whose kernel or gamma is trained and, where a gradient passes through, one bit per element
     for ReLU, ReLU6 and pooling by windows side by side, four bytes per output of other max pooling,
     and the input of each residual branch of a transformer. Biases, betas and frozen
-    layers with fixed statistics keep nothing. With ``STOCK`` also, as TensorFlow 2.15 does: the
+    layers with fixed statistics keep nothing; the front of the network goes a few images at a time
+    as far as nothing there is trained (``models/graph/front.py``). With ``STOCK`` also, as TensorFlow 2.15 does: the
     input of every batch norm, the output of every ReLU, input and output of pooling, and what
     GELU, softmax and layer norm are made of. On the way back, the gradients of activations and
     those of variables count as far as they exist.
@@ -129,8 +131,14 @@ def estimate_memory(
     at_once, waiting = batch_size, waiting_batches * batch_size
     if micro_batch is not None and micro_batch < batch_size:
         at_once, waiting = micro_batch, waiting + batch_size
+    in_slices = frozen == FrozenMode.LEAN and not network.batch_statistics
     activations = simulate(
-        operations(network.model, frozen), trained, at_once, shares, consumed=at_once < batch_size
+        operations(network.model, frozen),
+        trained,
+        at_once,
+        shares,
+        consumed=at_once < batch_size,
+        front=front_of(network.model) if in_slices else None,
     )
     trained_mb = elements.trained * FLOAT_BYTES / MB
     pixels = math.prod(network.model.input_shape[1:])

@@ -47,6 +47,12 @@ class DropoutMasks:
         """The same, computed from ``step``, which has the same value."""
         return replace(self, step=step)
 
+    def of_some(self, start: tf.Tensor, total: tf.Tensor) -> DropoutMasks:
+        """Those of some of the images, from place ``start`` of ``total`` on, both int32 scalars."""
+        if self.part is not None:
+            start, total = self.part.start + start, self.part.total
+        return replace(self, part=BatchPart(start, total))
+
     def mask(self, layer: tf.keras.layers.Dropout, x: tf.Tensor) -> tf.Tensor:
         """What the input ``x`` is multiplied with: 0, or 1 / (1 - rate); broadcasts to its shape.
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 from common.errors import RunError
 from models.batch_part import BatchPart
 from models.frozen_mode import FrozenMode
+from models.graph.front import front_of
 from models.network import Network
 from models.trained import Trained
 from train.gradients.lean.gradients import LeanGradients
@@ -22,11 +23,6 @@ from train.gradients.stock import StockGradients
 from train.micro_batches import MomentumSum
 from train.optimizer import LearningRateSchedule, apply_gradients, momentum_slots, sgdw
 from train.penalty import Penalty, penalty_and_gradients
-
-_GRADIENTS: dict[FrozenMode, Callable[[tf.keras.Model, Leaves], LossGradients]] = {
-    FrozenMode.LEAN: LeanGradients,
-    FrozenMode.STOCK: StockGradients,
-}
 
 
 @dataclass
@@ -106,6 +102,8 @@ class Trainer:
         frozen: how frozen layers are computed.
         micro_batch: images at a time, whose gradients are added up for a step; None for the whole
             batch at once.
+        in_slices: with ``FrozenMode.LEAN``, the front of the network (``models/graph/front.py``)
+            goes a few images at a time as far as nothing there is trained.
 
     Attributes:
         variables: what the optimizer updates: the wholly trained variables, and one new variable
@@ -128,6 +126,7 @@ class Trainer:
         penalty: Optional[Penalty] = None,
         frozen: FrozenMode = FrozenMode.LEAN,
         micro_batch: Optional[int] = None,
+        in_slices: bool = True,
     ) -> None:
         if micro_batch is not None and network.batch_statistics:
             raise ValueError("the result for an image depends on the others of its batch")
@@ -136,7 +135,7 @@ class Trainer:
         self.steps_taken = first_step
         self._leaves = Leaves(self.trained)
         self.variables = self._leaves.variables
-        self._gradients = _GRADIENTS[frozen](network.model, self._leaves)
+        self._gradients = self._gradients_of(frozen, in_slices, micro_batch)
         self._penalty = penalty
         self.optimizer = sgdw(rates, self.variables, first_step)
         for variable, slot in zip(self.variables, self.momenta):
@@ -160,6 +159,19 @@ class Trainer:
             self._add = self._compiled(self._take_part, *scalars)
             self._finish = tf.function(self._finish_parts, autograph=False)
         self._count_correct = self._compiled(self._correct_of)
+
+    def _gradients_of(
+        self, frozen: FrozenMode, in_slices: bool, micro_batch: Optional[int]
+    ) -> LossGradients:
+        model = self.network.model
+        if frozen == FrozenMode.STOCK:
+            return StockGradients(model, self._leaves)
+        front = None
+        if in_slices and not self.network.batch_statistics:
+            front = front_of(model)
+        if front is not None and micro_batch is not None and micro_batch <= front.images:
+            front = None
+        return LeanGradients(model, self._leaves, front)
 
     def _compiled(self, function: Callable[..., Any], *more: tf.TensorSpec) -> Any:
         """``function`` of a batch's images and labels as one graph, for batches of any size."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from common.units import FLOAT_BYTES
+from models.graph.front import Front
 from models.graph.buffers import Buffer, Memory
 from models.graph.operation import Operation, Saved, Writes
 from models.graph.step import Kept, Step
@@ -37,6 +38,7 @@ def simulate(
     shares: Mapping | None = None,
     stay: Collection[int] = (),
     consumed: bool = False,
+    front: Front | None = None,
 ) -> Activations:
     """Run the buffers of ``operations(model, ...)`` through a step on ``trained``.
 
@@ -50,11 +52,16 @@ def simulate(
             says nothing.
         stay: outputs of operations that something reads beside their gradients.
         consumed: a variable's gradient is used up as soon as it is there, and does not stay.
+        front: what goes in slices, as far as it comes before everything that has a gradient.
     """
     step = Step(graph, trained, batch_size, shares or {}, stay)
     memory = Memory()
     values = _Values(step, memory)
-    _forward(step, values)
+    rest = list(graph)
+    if front is not None and front.images < batch_size:
+        small = Step(graph, trained, front.images, shares or {}, stay)
+        rest = _in_slices(step.before_gradients(front.layers), small, values, memory)
+    _forward(rest, step, values)
     kept = _kept_bytes(step, values)
     if step.needs_grad[graph[-1].output]:
         _backward(step, values, memory, consumed)
@@ -84,6 +91,11 @@ class _Values:
         for tensor in op.inputs:
             self.drop(tensor)
 
+    def put(self, op: Operation, reads: int) -> None:
+        """The output of ``op`` is there, to be read so often."""
+        self.buffers[op.output] = Buffer(self._step.size(op.elements))
+        self.hold(op.output, reads)
+
     def hold(self, tensor: int, times: int = 1) -> None:
         self._memory.hold(self.buffers[tensor], times)
 
@@ -110,12 +122,37 @@ class _Values:
         return Buffer(size)
 
 
-def _forward(step: Step, values: _Values) -> None:
+def _in_slices(
+    front: Sequence[Operation], small: Step, values: _Values, memory: Memory
+) -> list[Operation]:
+    """Compute ``front``, as many images at a time as ``small`` has; the other operations."""
+    in_front = {op.output for op in front}
+    rest = [op for op in small.graph if op.output not in in_front]
+    if len(front) < 2:  # the images alone
+        return list(small.graph)
+    reads = Counter(tensor for op in rest for tensor in op.inputs)
+    reads[small.graph[-1].output] += 1  # by the loss
+    crossing = [op for op in front if reads[op.output]]
+    for op in crossing:  # pieces of it, of which the last is made by then
+        values.put(op, reads[op.output])
+    pixels = front[0]
+    if pixels not in crossing:
+        values.put(pixels, 1)  # the caller's images stay for the whole step
+    some = _Values(small, memory)
+    inside = Counter(tensor for op in front for tensor in op.inputs)
+    for op in front:
+        some.compute(op, inside, Kept())
+    made = [op for op in crossing if op is not pixels]
+    memory.note(front[-1], sum(values.buffers[op.output].bytes for op in made))  # pieces, joined
+    return rest
+
+
+def _forward(ops: Sequence[Operation], step: Step, values: _Values) -> None:
     """The forward pass; then only what is kept is left."""
     logits = step.graph[-1].output
-    reads = Counter(tensor for op in step.graph for tensor in op.inputs)
+    reads = Counter(tensor for op in ops for tensor in op.inputs)
     reads[logits] += 1  # by the loss
-    for op in step.graph:
+    for op in ops:
         branch = step.recomputed(op)
         if branch and op is branch[0]:
             values.hold(op.inputs[0])  # all that is kept of the branch

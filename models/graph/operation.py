@@ -85,6 +85,8 @@ class Operation:
         weights: what of it could be trained.
         extra: what else it takes.
         branch: number of the recomputed branch it is part of (``models/graph/fusion.py``), or None.
+        unit: of what is computed in one piece: a chain, a recomputed branch, a layer alone; they
+            grow in the order in which the lean step computes them.
     """
 
     layer: tf.keras.layers.Layer
@@ -96,6 +98,7 @@ class Operation:
     weights: Weights
     extra: Extra
     branch: Optional[int]
+    unit: int
 
 
 class Builder:
@@ -113,6 +116,10 @@ class Builder:
         branches = recomputed_branches(model) if self.lean else []
         self._chains = {id(layer): chain for chain in chains for layer in chain.layers}
         self._branches = {id(one): index for index, some in enumerate(branches) for one in some}
+        place = {id(layer): number for number, layer in enumerate(model.layers)}
+        self._units = dict(place)
+        for group in (*(chain.layers for chain in chains), *branches):
+            self._units.update((id(layer), place[id(group[0])]) for layer in group)
 
     def chain_of(self, layer: tf.keras.layers.Layer) -> Optional[Chain]:
         """The chain that ``layer`` is computed in; None if it is computed alone (stock: always)."""
@@ -138,6 +145,17 @@ class Builder:
             elements = math.prod(layer.output.shape[1:])
         branch = self._branches.get(id(layer))
         self.operations.append(
-            Operation(layer, inputs, number, elements, writes, saved, weights, extra, branch)
+            Operation(
+                layer,
+                inputs,
+                number,
+                elements,
+                writes,
+                saved,
+                weights,
+                extra,
+                branch,
+                self._units[id(layer)],
+            )
         )
         return number

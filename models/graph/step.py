@@ -61,6 +61,14 @@ class Step:
             self.kept[tensor].tensors.add(tensor)
         self._read_masks_off_kept_outputs()
 
+    def before_gradients(self, layers: Collection[int]) -> list[Operation]:
+        """The operations, of ``layers`` by ``id``, before anything that has a gradient."""
+        others = [
+            op.unit for op in self.graph if self.needs_grad[op.output] or id(op.layer) not in layers
+        ]
+        first = min(others, default=None)
+        return [op for op in self.graph if first is None or op.unit < first]
+
     def size(self, elements: float) -> int:
         """Bytes of ``elements`` of each sample of the batch."""
         return math.ceil(self._batch * elements * FLOAT_BYTES)

@@ -6,7 +6,9 @@ The products run inside the compiled forward pass, the last step on the host.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +21,7 @@ from models.layers import Layer
 # another: 40 rows alone do not fill the processor.
 CHUNK = 2048
 CHUNKS_AT_ONCE = 16
+HOST_CHUNK = 4096  # the same, where products are not batched
 SLICE = 2**20  # elements copied at once, at most (4 MB): what stays in the processor's cache
 LEAST_POSITIONS = 256  # at once: with fewer, adding up a channel's products takes longest
 RESULTS = 2**21  # float64 elements of the products of some channels, at most (17 MB)
@@ -34,6 +37,34 @@ def layer_gram(activation: tf.Tensor) -> tf.Tensor:
     cloud = tf.reshape(activation, [samples, features])
     chunks = max(1, min(CHUNKS_AT_ONCE, SLICE // (samples * CHUNK)))
     return _total(cloud, chunks * CHUNK, _gram_of_slice, [samples, samples])
+
+
+def host_gram(activation: tf.Tensor) -> np.ndarray:
+    """The same as :func:`layer_gram`, on the host: a third of its time, where nothing is compiled.
+
+    Columns are centred and multiplied while they are in the processor's cache.
+    """
+    cloud = np.asarray(activation).reshape(activation.shape[0], -1)
+    threads = os.cpu_count() or 1
+    width = max(HOST_CHUNK, math.ceil(cloud.shape[1] / threads))
+    parts = [cloud[:, start : start + width] for start in range(0, cloud.shape[1], width)]
+    if len(parts) == 1:
+        return _host_gram_of(parts[0])
+    with ThreadPoolExecutor(len(parts)) as pool:  # NumPy lets go of Python's lock
+        return np.sum(list(pool.map(_host_gram_of, parts)), axis=0)
+
+
+def _host_gram_of(cloud: np.ndarray) -> np.ndarray:
+    samples, columns = cloud.shape
+    mean_of = np.full((1, samples), 1 / samples, np.float32)
+    centred = np.empty((samples, min(columns, HOST_CHUNK)), np.float32)
+    total = np.zeros((samples, samples))
+    for start in range(0, columns, HOST_CHUNK):
+        part = cloud[:, start : start + HOST_CHUNK]
+        into = centred[:, : part.shape[1]]
+        np.subtract(part, mean_of @ part, out=into)
+        total += into @ into.T
+    return total
 
 
 def channel_grams(activation: tf.Tensor) -> tf.Tensor:

@@ -10,7 +10,9 @@ import tensorflow as tf
 from models.batch_part import BatchPart, mean_or_share
 from models.dropout import DropoutMasks
 from models.forward import call_layer
+from models.graph.front import Front
 from train.gradients.lean.layer_rules import LayerCall, layer_with_vjp
+from train.gradients.lean.front import in_slices, tensors_read, units_in_front
 from train.gradients.lean.order import after
 from train.gradients.lean.units import (
     LinearUnit,
@@ -38,8 +40,14 @@ class LeanGradients:
     results. How a unit is differentiated: see the docstring of ``train/gradients/lean``.
     """
 
-    def __init__(self, model: tf.keras.Model, leaves: Leaves) -> None:
+    def __init__(
+        self, model: tf.keras.Model, leaves: Leaves, front: Optional[Front] = None
+    ) -> None:
         """``model`` is flat, and ``leaves`` what is trained of it.
+
+        Args:
+            front: what goes in slices of a few images, as far as it comes before everything
+                that has a gradient; None for nothing.
 
         Raises:
             ValueError: a slice is to be trained of a kind of layer that knows none.
@@ -51,6 +59,11 @@ class LeanGradients:
         self._needs_grad = tensors_needing_grad(self._units, leaves)
         self._saved_whole = tensors_saved_whole(self._units)
         self._overrides = merged_layers(leaves)
+        self._slices = front
+        self._front: tuple[Unit, ...] = ()
+        if front is not None:
+            self._front = units_in_front(self._units, self._needs_grad, front)
+        self._rest = self._units[len(self._front) :]
 
     def __call__(
         self,
@@ -60,9 +73,9 @@ class LeanGradients:
         part: Optional[BatchPart] = None,
     ) -> tuple[tf.Tensor, tf.Tensor, list[Optional[tf.Tensor]]]:
         """Mean loss, logits and gradients; see ``LossGradients``."""
-        values = {self._pixels: images}
         dropout = DropoutMasks.of(self._model, step, part)
-        tape = self._forward_with_tape(self._units, values, dropout)
+        values = self._values_behind_front(images, dropout)
+        tape = self._forward_with_tape(self._rest, values, dropout)
         logits = values.pop(self._output)
         losses, gradient = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(
             features=logits, labels=labels
@@ -75,9 +88,27 @@ class LeanGradients:
 
     def logits(self, images: tf.Tensor) -> tf.Tensor:
         """Logits ``[batch, classes]`` with dropout off, nothing saved."""
-        values = {self._pixels: images}
-        self._forward(self._units, values)
+        values = self._values_behind_front(images)
+        self._forward(self._rest, values)
         return values[self._output]
+
+    def _values_behind_front(
+        self, images: tf.Tensor, dropout: Optional[DropoutMasks] = None
+    ) -> Values:
+        """The images, and what is made of them in front of everything that has a gradient."""
+        if not self._front:
+            return {self._pixels: images}
+
+        def compute(some: tf.Tensor, start: tf.Tensor) -> Values:
+            values = {self._pixels: some}
+            masks = None if dropout is None else dropout.of_some(start, tf.shape(images)[0])
+            self._forward(self._front, values, masks)
+            return values
+
+        read = tensors_read(self._rest, self._output)
+        made = [unit.output for unit in self._front if id(unit.output) in read]
+        assert self._slices is not None
+        return {self._pixels: images, **in_slices(compute, images, made, self._slices.images)}
 
     def _forward(
         self, units: Sequence[Unit], values: Values, dropout: Optional[DropoutMasks] = None
