@@ -25,6 +25,7 @@ from models.memory.fresh_process import ChildError, fresh
 SECTIONS = {
     "selection": ("Selection", "selection_report:selection"),
     "samples": ("Selection, by pooled images", "selection_report:samples"),
+    "homology": ("b1 of a distance matrix", "homology_speed:homology"),
     "training": ("Training step", "training_step:training"),
     "rho": ("Training step, by rho", "training_step:cost_by_rho"),
     "channels": ("Training some channels", "channel_slices:channels"),

@@ -14,7 +14,7 @@ SAMPLES = (40, 80, 160)
 def selection(effort: Effort) -> str:
     """For each backbone, the paper's 40 images."""
     return (
-        "40 pooled images in mini-batches of 8, ripser included, against the bare compiled "
+        "40 pooled images in mini-batches of 8, b1 included, against the bare compiled "
         "forward pass over the same images. `inference MB` is that of the training batch, 8.\n\n"
         + _table([(name, SAMPLES[0]) for name in effort.models], effort)
     )

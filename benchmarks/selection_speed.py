@@ -22,7 +22,7 @@ from models.frozen_mode import FrozenMode
 from models.memory.fresh_process import fresh
 from selection.betti.distances import distances_from_gram
 from selection.betti.gram_pass import GramPass
-from selection.betti.homology import betti_1
+from selection.betti.homology import betti_counter
 from selection.betti.pooling import block_size, images_per_pass, number_of_passes, pooled
 from selection.memory import estimate_selection_memory
 from selection.selection_mode import SelectionMode
@@ -40,7 +40,7 @@ def measure(name: str, samples: int = 40, repeats: int = 5, seconds: float = 25.
 
     Returns:
         Seconds (medians): ``forward_s`` of the bare compiled forward pass over all samples,
-        ``fast_s`` of the selection in fast mode, distances and ripser included, ``pairs_s`` in
+        ``fast_s`` of the selection in fast mode, distances and b1 included, ``pairs_s`` in
         pairs mode (one pass of it, times the number of them), ``compile_s`` of its first
         call beyond a later one. Medians of the ratios within a round: ``fast_over_forward``,
         ``pairs_over_forward``. MB: ``inference_mb`` at batch 8, ``pairs_mb``, ``fast_mb``, and
@@ -73,8 +73,10 @@ def times(name: str, samples: int, repeats: int, seconds: float) -> dict:
     pairs = GramPass(network, network.layers, BATCH_SIZE)
     few = pixels[: images_per_pass(network, samples, BATCH_SIZE, SelectionMode.PAIRS)]
 
+    count = betti_counter(None, samples)
+
     def by_betti(layer, gram: np.ndarray) -> int:
-        return betti_1(distances_from_gram(gram, layer))
+        return count(distances_from_gram(gram, layer))
 
     calls = {
         "forward": lambda: forward(images).numpy(),
@@ -117,7 +119,8 @@ def peak(name: str, samples: int, way: str) -> dict[str, float]:
             samples = min(samples, PEAK_BLOCKS * block_size(network, BATCH_SIZE))
         pixels = noise(samples, network.backbone.input_size)
         with PhaseMeter() as meter:
-            pooled(network, network.layers, pixels, BATCH_SIZE, betti_1, mode=SelectionMode(way))
+            count = betti_counter(None, samples)
+            pooled(network, network.layers, pixels, BATCH_SIZE, count, mode=SelectionMode(way))
         estimate = estimate_selection_memory(
             network, BATCH_SIZE, samples, "forward", mode=SelectionMode(way)
         )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Optional
 
 import numpy as np
 
 from models.layers import Layer
 from models.network import Network
-from selection.betti.homology import betti_1
+from selection.betti.homology import betti_counter
 from selection.betti.pooling import images_per_pass, number_of_passes, pooled
+from selection.homology_mode import HomologyMode
 from selection.ranking import ranks
 from selection.selection import Selection
 from selection.selection_mode import SelectionMode
@@ -23,6 +25,7 @@ def select_channels(
     mini_batch: int,
     counts: Mapping[int, int],
     mode: SelectionMode = SelectionMode.FAST,
+    homology: Optional[HomologyMode] = None,
 ) -> Selection:
     """The same layers, with the top ``counts`` of the output channels of each by b1.
 
@@ -33,11 +36,12 @@ def select_channels(
         images: the pooled samples, raw pixels ``[samples, size, size, 3]``.
         mini_batch, mode: see :func:`selection.betti.pooling.pooled`.
         counts: by layer index, how many channels to keep; layers without an entry keep all.
+        homology: what computes b1, see :func:`selection.betti.homology.betti_counter`.
     """
     if not counts:
         return selection
     layers = [network.layers[row.index] for row in selection.selected if row.index in counts]
-    by_layer = channel_betti(network, layers, images, mini_batch, mode)
+    by_layer = channel_betti(network, layers, images, mini_batch, mode, homology)
     chosen = {
         layer.index: tuple(
             channel for channel, rank in enumerate(ranks(betti)) if rank <= counts[layer.index]
@@ -71,6 +75,7 @@ def channel_betti(
     images: np.ndarray,
     mini_batch: int,
     mode: SelectionMode = SelectionMode.FAST,
+    homology: Optional[HomologyMode] = None,
 ) -> list[list[int]]:
     """b1 of every output channel of each of ``layers``.
 
@@ -78,7 +83,9 @@ def channel_betti(
         RunError: a layer's activations are not finite.
     """
 
+    count = betti_counter(homology, len(images), by_channel=True)
+
     def of_channels(distances: np.ndarray) -> list[int]:
-        return [betti_1(matrix) for matrix in distances]
+        return [count(matrix) for matrix in distances]
 
     return pooled(network, layers, images, mini_batch, of_channels, mode=mode, by_channel=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from models.network import Network
 from models.trained import Trained
+from selection.homology_mode import HomologyMode
 from selection.selection_mode import SelectionMode
 
 
@@ -48,6 +49,7 @@ class SelectionRequest:
         rho_ch: share of the output channels to train of each layer, in (0, 1]; Betti numbers only.
         aggregation: ``pool``, Betti numbers of one pooled cloud, or ``sum`` over mini-batches.
         selection_mode: how the pooled images go through the network.
+        homology: what computes b1; None for auto, see ``betti/homology.py``.
         fisher: ``mean`` or ``tinytrain``; see ``strategies/fisher.py``.
         profile, profile_file: of tensor times; see ``elastic/profile.py``.
         budget: takes the place of ``rho``, for train types with an ``order``.
@@ -66,6 +68,7 @@ class SelectionRequest:
     rho_ch: float = 1.0
     aggregation: str = "pool"
     selection_mode: SelectionMode = SelectionMode.FAST
+    homology: Optional[HomologyMode] = None
     fisher: str = "mean"
     profile: str = "flops"
     profile_file: Optional[str] = None

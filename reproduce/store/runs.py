@@ -25,6 +25,7 @@ ADDED_SETTINGS: Mapping[str, Any] = {
     "step_times": False,
     "skip_bad_images": False,
     "micro_batch": None,
+    "homology": None,  # the number is the same
 }
 
 # Where things lie, and what is printed. With dataset_name 'folder', data_dir is the data itself.

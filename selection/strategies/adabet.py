@@ -9,7 +9,7 @@ import numpy as np
 
 from selection.betti.distances import distances_from_gram
 from selection.betti.gram_pass import GramPass
-from selection.betti.homology import betti_1
+from selection.betti.homology import betti_counter
 from selection.betti.pooling import images_per_pass, number_of_passes, pooled
 from selection.channels import select_channels
 from selection.ranking import select_ranked
@@ -42,7 +42,13 @@ def select(request: SelectionRequest, train_type: str, normalise_by: str) -> Sel
     )
     selection = replace(selection, figures={**selection.figures, **cost})
     selection = select_channels(
-        selection, network, images, request.batch_size, prefix.counts, request.selection_mode
+        selection,
+        network,
+        images,
+        request.batch_size,
+        prefix.counts,
+        request.selection_mode,
+        request.homology,
     )
     return selection.timed(time.perf_counter() - started)
 
@@ -56,17 +62,19 @@ def layer_betti(request: SelectionRequest, images: np.ndarray) -> tuple[list[int
     network, size = request.network, request.batch_size
     if request.aggregation == "pool":
         mode = request.selection_mode
-        betti = pooled(network, network.layers, images, size, betti_1, mode=mode)
+        count = betti_counter(request.homology, len(images))
+        betti = pooled(network, network.layers, images, size, count, mode=mode)
         return betti, {
             "forward_passes": number_of_passes(network, len(images), size, mode),
             "images_per_pass": images_per_pass(network, len(images), size, mode),
         }
+    count = betti_counter(request.homology, size)
     one_pass = GramPass(network, network.layers, size)
     starts = range(0, len(images), size)
     by_batch = [
         one_pass(
             images[start : start + size],
-            lambda layer, gram: betti_1(distances_from_gram(gram, layer)),
+            lambda layer, gram: count(distances_from_gram(gram, layer)),
         )
         for start in starts
     ]

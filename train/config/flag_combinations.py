@@ -51,7 +51,7 @@ RULES: tuple[Rule, ...] = (
         depends_on="train_type",
     ),
     Rule(
-        ("rho_ch", "aggregation", "selection_mode", "selection_batches"),
+        ("rho_ch", "aggregation", "selection_mode", "homology", "selection_batches"),
         f"goes with train types that rank by Betti numbers ({_names(lambda one: one.by_betti)})",
         lambda config: _entry(config).by_betti,
         depends_on="train_type",
@@ -105,7 +105,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         (
             *("rho", "rho_ch", "memory_budget", "head", "aggregation", "selection_mode"),
-            *("selection_batches", "selection_seed", "stability", "select_only", "plan"),
+            *("homology", "selection_batches", "selection_seed", "stability"),
+            *("select_only", "plan"),
         ),
         "has nothing to choose when --selection_file is given",
         lambda config: config.selection_file is None,

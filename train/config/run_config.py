@@ -10,6 +10,7 @@ from typing import Any, Optional
 from common.flag_value import FlagValue
 from models.frozen_mode import FrozenMode
 from models.registry import BACKBONES
+from selection.homology_mode import HomologyMode
 from selection.registry import TRAIN_TYPES
 from selection.selection_mode import SelectionMode
 from train.config import paper_constants as paper
@@ -164,6 +165,13 @@ class RunConfig:
         "Betti numbers in one forward pass, or (pairs) in inference's memory, in many of them "
         "(auto: fast, unless that does not fit --memory_budget)",
         SelectionMode,
+        auto=True,
+    )
+    homology: Optional[HomologyMode] = _flag(
+        None,
+        "b1 by ripser, or in closed form from the relative neighbourhood graph, quicker and the "
+        "same number (auto: in closed form for channels and from 80 pooled images on)",
+        HomologyMode,
         auto=True,
     )
     frozen: FrozenMode = _flag(

@@ -89,6 +89,7 @@ def selection_request(
         rho_ch=config.rho_ch,
         aggregation=config.aggregation,
         selection_mode=config.selection_mode or SelectionMode.FAST,
+        homology=config.homology,
         fisher=config.fisher,
         profile=config.profile,
         profile_file=config.profile_file,
