@@ -103,10 +103,10 @@ def estimate_memory(
     for ReLU, ReLU6 and pooling by windows side by side, four bytes per output of other max pooling,
     and the input of each residual branch of a transformer. Biases, betas and frozen
     layers with fixed statistics keep nothing; the front of the network goes a few images at a time
-    as far as nothing there is trained (``models/graph/front.py``). With ``STOCK`` also, as TensorFlow 2.15 does: the
-    input of every batch norm, the output of every ReLU, input and output of pooling, and what
-    GELU, softmax and layer norm are made of. On the way back, the gradients of activations and
-    those of variables count as far as they exist.
+    as far as nothing there is trained (``models/graph/front.py``). With ``STOCK`` also, as
+    TensorFlow 2.15 does: the input of every batch norm, the output of every ReLU, input and output
+    of pooling, and what GELU, softmax and layer norm are made of. On the way back, the gradients of
+    activations and those of variables count as far as they exist.
 
     Left out: workspace of the kernels, row statistics of layer norm, temporary copies of the
     optimizer (when the activations have gone), and what the allocator rounds up.

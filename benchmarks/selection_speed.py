@@ -23,9 +23,9 @@ from models.memory.fresh_process import fresh
 from selection.betti.distances import distances_from_gram
 from selection.betti.gram_pass import GramPass
 from selection.betti.homology import betti_counter
-from selection.betti.pooling import block_size, images_per_pass, number_of_passes, pooled
+from selection.betti.pooling import Pooling, block_size, images_per_pass, pooled
 from selection.memory import estimate_selection_memory
-from selection.selection_mode import SelectionMode
+from selection.selection_mode import PoolingWay, SelectionMode
 from train.step_memory import noise
 
 # Targets of the project: fast mode's time over that of the bare forward pass on the same images;
@@ -85,7 +85,9 @@ def times(name: str, samples: int, repeats: int, seconds: float) -> dict:
     }
     first = seconds_in_turn(calls, 1, seconds, warm_up=0)
     took = seconds_in_turn(calls, repeats, seconds, warm_up=1)
-    passes = number_of_passes(network, samples, BATCH_SIZE, SelectionMode.PAIRS)
+    passes = Pooling(
+        network, network.layers, samples, BATCH_SIZE, PoolingWay(SelectionMode.PAIRS)
+    ).passes
     medians = {way: statistics.median(each) for way, each in took.items()}
     return {
         "forward_s": medians["forward"],
@@ -120,9 +122,9 @@ def peak(name: str, samples: int, way: str) -> dict[str, float]:
         pixels = noise(samples, network.backbone.input_size)
         with PhaseMeter() as meter:
             count = betti_counter(None, samples)
-            pooled(network, network.layers, pixels, BATCH_SIZE, count, mode=SelectionMode(way))
+            pooled(network, network.layers, pixels, BATCH_SIZE, count, way_of(network, way))
         estimate = estimate_selection_memory(
-            network, BATCH_SIZE, samples, "forward", mode=SelectionMode(way)
+            network, BATCH_SIZE, samples, "forward", way=way_of(network, way)
         )
     assert meter.allocator_peak is not None and estimate is not None
     return {"measured": meter.allocator_peak, "estimate": estimate.total}

@@ -11,11 +11,11 @@ import numpy as np
 from models.layers import Layer
 from models.network import Network
 from selection.betti.homology import betti_counter
-from selection.betti.pooling import images_per_pass, number_of_passes, pooled
+from selection.betti.pooling import Pooling
 from selection.homology_mode import HomologyMode
 from selection.ranking import ranks
 from selection.selection import Selection
-from selection.selection_mode import SelectionMode
+from selection.selection_mode import PoolingWay
 
 
 def select_channels(
@@ -24,7 +24,7 @@ def select_channels(
     images: np.ndarray,
     mini_batch: int,
     counts: Mapping[int, int],
-    mode: SelectionMode = SelectionMode.FAST,
+    way: PoolingWay = PoolingWay(),  # noqa: B008 - immutable
     homology: Optional[HomologyMode] = None,
 ) -> Selection:
     """The same layers, with the top ``counts`` of the output channels of each by b1.
@@ -34,14 +34,15 @@ def select_channels(
 
     Args:
         images: the pooled samples, raw pixels ``[samples, size, size, 3]``.
-        mini_batch, mode: see :func:`selection.betti.pooling.pooled`.
+        mini_batch, way: see :class:`selection.betti.pooling.Pooling`.
         counts: by layer index, how many channels to keep; layers without an entry keep all.
         homology: what computes b1, see :func:`selection.betti.homology.betti_counter`.
     """
     if not counts:
         return selection
     layers = [network.layers[row.index] for row in selection.selected if row.index in counts]
-    by_layer = channel_betti(network, layers, images, mini_batch, mode, homology)
+    pooling = Pooling(network, layers, len(images), mini_batch, way, by_channel=True)
+    by_layer = _counted(pooling, images, homology)
     chosen = {
         layer.index: tuple(
             channel for channel, rank in enumerate(ranks(betti)) if rank <= counts[layer.index]
@@ -51,22 +52,16 @@ def select_channels(
     rows = tuple(
         dataclasses.replace(row, channels=chosen.get(row.index)) for row in selection.layers
     )
-    figures = _figures(selection, network, len(images), mini_batch, mode)
+    figures = _figures(selection, pooling)
     return dataclasses.replace(selection, layers=rows, figures=figures)
 
 
-def _figures(
-    selection: Selection, network: Network, samples: int, mini_batch: int, mode: SelectionMode
-) -> dict:
+def _figures(selection: Selection, pooling: Pooling) -> dict:
     """Those of ``selection``, with the forward passes for its channels."""
-    passes = number_of_passes(network, samples, mini_batch, mode)
-    at_once = images_per_pass(network, samples, mini_batch, mode)
-    before = selection.figures
-    return {
-        **before,
-        "forward_passes": before.get("forward_passes", 0) + passes,
-        "images_per_pass": max(before.get("images_per_pass", 0), at_once),
-    }
+    before, more = selection.figures, pooling.figures()
+    passes = before.get("forward_passes", 0) + more.pop("forward_passes")
+    largest = {name: max(before.get(name, 0), value) for name, value in more.items()}
+    return {**before, "forward_passes": passes, **largest}
 
 
 def channel_betti(
@@ -74,7 +69,7 @@ def channel_betti(
     layers: Sequence[Layer],
     images: np.ndarray,
     mini_batch: int,
-    mode: SelectionMode = SelectionMode.FAST,
+    way: PoolingWay = PoolingWay(),  # noqa: B008 - immutable
     homology: Optional[HomologyMode] = None,
 ) -> list[list[int]]:
     """b1 of every output channel of each of ``layers``.
@@ -82,10 +77,16 @@ def channel_betti(
     Raises:
         RunError: a layer's activations are not finite.
     """
+    pooling = Pooling(network, layers, len(images), mini_batch, way, by_channel=True)
+    return _counted(pooling, images, homology)
 
+
+def _counted(
+    pooling: Pooling, images: np.ndarray, homology: Optional[HomologyMode]
+) -> list[list[int]]:
     count = betti_counter(homology, len(images), by_channel=True)
 
     def of_channels(distances: np.ndarray) -> list[int]:
         return [count(matrix) for matrix in distances]
 
-    return pooled(network, layers, images, mini_batch, of_channels, mode=mode, by_channel=True)
+    return pooling(images, of_channels)

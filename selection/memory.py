@@ -13,8 +13,8 @@ from models.graph.operations import operations
 from models.memory.paper import check_selection_kind
 from models.network import Network
 from selection.betti.distances import SLICE
-from selection.betti.pooling import images_per_pass
-from selection.selection_mode import SelectionMode
+from selection.betti.pooling import Pooling, images_per_pass
+from selection.selection_mode import PoolingWay, SelectionMode
 
 
 def estimate_selection_memory(
@@ -24,14 +24,15 @@ def estimate_selection_memory(
     kind: str = "forward",
     *,
     frozen_bits: int = 32,
-    mode: SelectionMode = SelectionMode.FAST,
+    way: PoolingWay = PoolingWay(),  # noqa: B008 - immutable
 ) -> Optional[MemoryEstimate]:
     """What selecting layers needs; None for ``"none"``, a fixed rule.
 
     ``"forward"`` (Betti numbers): inference, each activation reduced to distances as it appears,
     on all ``samples`` at once or, with ``SelectionMode.PAIRS``, on those of one pass; a slice of an
     activation and its centred copy, of up to 4 MB each, come on top. Left out are up to 17 MB of
-    products where layers are wide. ``"activation_gradients"`` (Fisher information): a backward
+    products where layers are wide. With ``SelectionMode.STRIPS`` the rows that are there at a time
+    are counted. ``"activation_gradients"`` (Fisher information): a backward
     pass over ``batch_size`` images that finds every layer's activation, and computes no gradient of
     a variable. ``"variable_gradients"`` (ElasticTrainer): one that computes all of these, beside
     the weights before the step and the step. All of these run the Keras layers as TensorFlow does
@@ -48,7 +49,9 @@ def estimate_selection_memory(
     if kind == "none":
         return None
     if kind == "forward":
-        at_once = images_per_pass(network, samples, batch_size, mode)
+        if way.mode is SelectionMode.STRIPS:
+            return _of_strips(network, batch_size, samples, way, frozen_bits)
+        at_once = images_per_pass(network, samples, batch_size, way.mode)
         return _of_forward_passes(network, at_once, frozen_bits)
     full = estimate_memory(
         network,
@@ -61,6 +64,17 @@ def estimate_selection_memory(
         both = 2 * full.gradients  # the weights before the step, and the step
         return replace(full, momentum=0.0, peak_activations=full.peak_activations + both)
     return _of_activation_gradients(network, batch_size, full)
+
+
+def _of_strips(
+    network: Network, batch_size: int, samples: int, way: PoolingWay, frozen_bits: int
+) -> MemoryEstimate:
+    """The weights, and the rows of maps that are there at a time."""
+    weights = estimate_memory(network, (), 1, frozen_bits=frozen_bits).weights
+    pooling = Pooling(network, network.layers, samples, batch_size, way)
+    assert pooling.strips_mb is not None
+    rows = pooling.strips_mb - network.model.count_params() * FLOAT_BYTES / MB
+    return MemoryEstimate(weights, 0.0, 0.0, 0.0, rows, "")
 
 
 def _of_forward_passes(network: Network, images: int, frozen_bits: int) -> MemoryEstimate:

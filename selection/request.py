@@ -11,7 +11,7 @@ import numpy as np
 from models.network import Network
 from models.trained import Trained
 from selection.homology_mode import HomologyMode
-from selection.selection_mode import SelectionMode
+from selection.selection_mode import PoolingWay
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class SelectionRequest:
         learning_rate, weight_decay: of the training to come.
         rho_ch: share of the output channels to train of each layer, in (0, 1]; Betti numbers only.
         aggregation: ``pool``, Betti numbers of one pooled cloud, or ``sum`` over mini-batches.
-        selection_mode: how the pooled images go through the network.
+        pooling_way: how the pooled images go through the network.
         homology: what computes b1; None for auto, see ``betti/homology.py``.
         fisher: ``mean`` or ``tinytrain``; see ``strategies/fisher.py``.
         profile, profile_file: of tensor times; see ``elastic/profile.py``.
@@ -67,7 +67,7 @@ class SelectionRequest:
     weight_decay: float = 5e-4
     rho_ch: float = 1.0
     aggregation: str = "pool"
-    selection_mode: SelectionMode = SelectionMode.FAST
+    pooling_way: PoolingWay = PoolingWay()
     homology: Optional[HomologyMode] = None
     fisher: str = "mean"
     profile: str = "flops"

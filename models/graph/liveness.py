@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from common.units import FLOAT_BYTES
-from models.graph.front import Front
 from models.graph.buffers import Buffer, Memory
+from models.graph.front import Front
 from models.graph.operation import Operation, Saved, Writes
 from models.graph.step import Kept, Step
 

@@ -26,7 +26,7 @@ class Arithmetic(Protocol):
     """What is done with values ``[images, rows, ...]``."""
 
     def compute(self, node: Node, strips: Sequence[Strip], start: int, stop: int) -> Any:
-        """Rows ``start`` to ``stop`` of the output of ``node``; of the images, if it is no layer's."""
+        """Rows ``start`` to ``stop`` of the output of ``node``; without inputs, of the images."""
 
     def part(self, value: Any, start: int, stop: int) -> Any:
         """These rows of ``value``, which may be freed."""

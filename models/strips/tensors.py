@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -99,7 +99,6 @@ class CountingArithmetic:
     Args:
         images, at_once: as there.
         elements: by ``id(layer)``, what the operations of a layer with several make of one image.
-        beside: what an observer takes for a moment of a node's rows of so many bytes.
     """
 
     def __init__(
@@ -108,13 +107,11 @@ class CountingArithmetic:
         images: int,
         at_once: int,
         elements: Mapping[int, int],
-        beside: Callable[[Node, int], float],
     ) -> None:
         self._meter = meter
         self._images = images
         self._at_once = at_once
         self._elements = elements
-        self._beside = beside
 
     def whole(self, node: Node) -> _Held:
         """All rows of the output of ``node``."""
@@ -129,7 +126,7 @@ class CountingArithmetic:
             at_once = min(self._at_once, self._images)
             work = size + at_once * self._elements.get(id(node.layer), 0) * FLOAT_BYTES
         kernel = max((math.prod(one.shape) for one in kernels(node.layer)), default=0)
-        self._meter.note(work + kernel * FLOAT_BYTES + self._beside(node, size))
+        self._meter.note(work + kernel * FLOAT_BYTES)
         return output
 
     def part(self, value: _Held, start: int, stop: int) -> _Held:

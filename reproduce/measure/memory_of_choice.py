@@ -23,7 +23,7 @@ from models.trained import Trained
 from selection.cut import number_selected
 from selection.memory import estimate_selection_memory
 from selection.registry import TRAIN_TYPES
-from selection.selection_mode import SelectionMode
+from selection.selection_mode import PoolingWay, SelectionMode
 from train.config.paper_constants import POOLED_SAMPLES, RHO
 from train.step_memory import RATES, allocator_peak, noise_batch
 from train.trainer import Trainer
@@ -50,23 +50,21 @@ def accounting(
 
 
 def selection_accounting(model: str, classes: int) -> dict[str, dict[str, float]]:
-    """``paper`` and ``estimate`` of a selection by train type, and by AdaBet in ``pairs`` mode, MB.
+    """``paper`` and ``estimate`` of a selection by train type, and of AdaBet's in other modes, MB.
 
     Forward passes are over 40 images, backward passes over 8.
     """
     network = _network(model, classes)
 
-    def figures(kind: str, mode: SelectionMode = SelectionMode.FAST) -> dict[str, float]:
+    def figures(kind: str, way: PoolingWay = PoolingWay()) -> dict[str, float]:  # noqa: B008
         paper = paper_selection_memory(network, kind)
-        found = estimate_selection_memory(
-            network, PAPER_BATCH_SIZE, POOLED_SAMPLES, kind, mode=mode
-        )
+        found = estimate_selection_memory(network, PAPER_BATCH_SIZE, POOLED_SAMPLES, kind, way=way)
         assert paper is not None and found is not None  # as for every kind but "none"
         return {"paper": paper, "estimate": found.total}
 
     costs = {name: entry.cost for name, entry in TRAIN_TYPES.items() if entry.cost != "none"}
     found = {name: figures(cost) for name, cost in costs.items()}
-    return {**found, "pairs": figures("forward", SelectionMode.PAIRS)}
+    return {**found, "pairs": figures("forward", PoolingWay(SelectionMode.PAIRS))}
 
 
 def measured_peak(model: str, classes: int, choice: Choice, frozen: str = "lean") -> float:

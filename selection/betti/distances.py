@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
@@ -39,22 +38,18 @@ def layer_gram(activation: tf.Tensor) -> tf.Tensor:
     return _total(cloud, chunks * CHUNK, _gram_of_slice, [samples, samples])
 
 
-def host_gram(activation: tf.Tensor) -> np.ndarray:
-    """The same as :func:`layer_gram`, on the host: a third of its time, where nothing is compiled.
+def column_parts(activation: tf.Tensor) -> list[np.ndarray]:
+    """``[n, ...]`` as clouds ``[n, some features]`` on the host, one for each processor."""
+    cloud = np.asarray(activation).reshape(activation.shape[0], -1)
+    width = max(HOST_CHUNK, math.ceil(cloud.shape[1] / (os.cpu_count() or 1)))
+    return [cloud[:, start : start + width] for start in range(0, cloud.shape[1], width)]
+
+
+def host_gram(cloud: np.ndarray) -> np.ndarray:
+    """:func:`layer_gram` of ``[n, features]`` (float32) on the host, in a third of its time.
 
     Columns are centred and multiplied while they are in the processor's cache.
     """
-    cloud = np.asarray(activation).reshape(activation.shape[0], -1)
-    threads = os.cpu_count() or 1
-    width = max(HOST_CHUNK, math.ceil(cloud.shape[1] / threads))
-    parts = [cloud[:, start : start + width] for start in range(0, cloud.shape[1], width)]
-    if len(parts) == 1:
-        return _host_gram_of(parts[0])
-    with ThreadPoolExecutor(len(parts)) as pool:  # NumPy lets go of Python's lock
-        return np.sum(list(pool.map(_host_gram_of, parts)), axis=0)
-
-
-def _host_gram_of(cloud: np.ndarray) -> np.ndarray:
     samples, columns = cloud.shape
     mean_of = np.full((1, samples), 1 / samples, np.float32)
     centred = np.empty((samples, min(columns, HOST_CHUNK)), np.float32)

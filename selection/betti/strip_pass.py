@@ -5,19 +5,24 @@ The Gram matrix of a layer is a sum over its features, so that no layer has to b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Optional
 
 import numpy as np
 import tensorflow as tf
+from threadpoolctl import threadpool_limits
 
-from common.units import FLOAT_BYTES
+from common.units import FLOAT_BYTES, MB
 from models.layers import Layer
 from models.network import Network
 from models.strips.engine import StripEngine
-from models.strips.graph import Node, StripGraph
+from models.strips.graph import StripGraph
 from models.strips.plan import Planner, StripPlan
 from models.strips.tensors import TensorArithmetic
-from selection.betti.distances import SLICE, channel_grams, host_gram
+from selection.betti.distances import channel_grams, column_parts, host_gram
 from selection.betti.gram_pass import Receiver
 
 
@@ -27,7 +32,8 @@ class StripPass:
     Nothing is compiled: operations run one after another, so that what nobody needs is freed.
 
     Attributes:
-        plan: what the pass takes.
+        plan: how the network is gone through.
+        weights: MB of the network's.
     """
 
     def __init__(
@@ -36,7 +42,7 @@ class StripPass:
         layers: Sequence[Layer],
         samples: int,
         mini_batch: int,
-        limit: float,
+        limit: Optional[float],
         *,
         by_channel: bool = False,
     ) -> None:
@@ -45,44 +51,66 @@ class StripPass:
         Args:
             samples: images of a pass.
             mini_batch: images that attention takes at a time.
-            limit: MB that the pass should keep to, the network's weights left out.
+            limit: MB that the pass should keep to, weights included; None for as few as possible.
             by_channel: one Gram matrix for every output channel instead of one for all.
         """
         self._layers = tuple(layers)
-        self._samples = samples
         self._at_once = mini_batch
         self._by_channel = by_channel
         self._graph = StripGraph(network.model, [layer.keras_layer for layer in layers])
         self._positions = {
             self._graph.number[id(layer.keras_layer)]: at for at, layer in enumerate(layers)
         }
-        planner = Planner(network.model, self._graph, samples, mini_batch, self._copies)
-        self.plan: StripPlan = planner.within(limit)
+        self.weights = network.model.count_params() * FLOAT_BYTES / MB
+        self.plan = _known_plan(
+            network.model,
+            (tuple(layer.index for layer in layers), samples, mini_batch, limit, by_channel),
+            lambda: Planner(
+                network.model,
+                self._graph,
+                samples,
+                mini_batch,
+                observed=set(self._positions),
+                sums=samples**2 * 8 if by_channel else 0,
+            ).within(0.0 if limit is None else limit - self.weights),
+        )
 
     def __call__(self, images: np.ndarray, receive: Receiver) -> list:
-        """As of ``GramPass``; ``receive`` is called in this thread."""
-        grams = _Grams(self, receive)
-        arithmetic = TensorArithmetic(images, self._at_once)
-        engine = StripEngine(self._graph, arithmetic, grams.add)
-        for stage in self.plan.stages:
-            engine.run(stage)
+        """As of ``GramPass``."""
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as host:
+            grams = _Grams(self, receive, host)
+            engine = StripEngine(self._graph, TensorArithmetic(images, self._at_once), grams.add)
+            for stage in self.plan.stages:
+                engine.run(stage)
+            grams.wait()
         return grams.results
 
-    def _copies(self, node: Node, size: int) -> float:
-        """Bytes that the Gram matrix of rows of ``size`` bytes takes for a moment."""
-        if self._graph.number[id(node.layer)] not in self._positions:
-            return 0
-        return 2 * min(SLICE * FLOAT_BYTES, size)
+
+_PLANS: weakref.WeakKeyDictionary[tf.keras.Model, dict[tuple, StripPlan]]
+_PLANS = weakref.WeakKeyDictionary()
+
+
+def _known_plan(model: tf.keras.Model, key: tuple, make: Callable[[], StripPlan]) -> StripPlan:
+    """Made once: a run asks for what the selection will take before it selects."""
+    known = _PLANS.setdefault(model, {})
+    if key not in known:
+        known[key] = make()
+    return known[key]
 
 
 class _Grams:
-    """Sums over strips, until a layer is complete."""
+    """Sums over strips, until a layer is complete.
 
-    def __init__(self, strips: StripPass, receive: Receiver) -> None:
+    Threads of their own add a strip up while the next operation runs; no more than one waits.
+    """
+
+    def __init__(self, strips: StripPass, receive: Receiver, host: Executor) -> None:
         self._layers = strips._layers
         self._positions = strips._positions
         self._by_channel = strips._by_channel
         self._receive = receive
+        self._host = host
+        self._at_work: Optional[tuple[int, bool, list[Future]]] = None
         self._sums: dict[int, np.ndarray] = {}
         self.results: list = [None] * len(self._layers)
 
@@ -91,7 +119,20 @@ class _Grams:
         position = self._positions.get(number)
         if position is None:
             return
-        total = channel_grams(rows).numpy() if self._by_channel else host_gram(rows)
+        self.wait()
+        if self._by_channel:
+            parts = [self._host.submit(lambda: channel_grams(rows).numpy())]
+        else:
+            parts = [self._host.submit(host_gram, part) for part in column_parts(rows)]
+        self._at_work = position, last, parts
+
+    def wait(self) -> None:
+        """Until all that was added is there."""
+        if self._at_work is None:
+            return
+        position, last, parts = self._at_work
+        self._at_work = None
+        total = np.sum([part.result() for part in parts], axis=0)
         if position in self._sums:
             total += self._sums.pop(position)
         if last:

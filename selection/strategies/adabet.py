@@ -7,10 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from selection.betti.distances import distances_from_gram
-from selection.betti.gram_pass import GramPass
 from selection.betti.homology import betti_counter
-from selection.betti.pooling import images_per_pass, number_of_passes, pooled
+from selection.betti.pooling import Pooling
 from selection.channels import select_channels
 from selection.ranking import select_ranked
 from selection.request import SelectionRequest
@@ -47,7 +45,7 @@ def select(request: SelectionRequest, train_type: str, normalise_by: str) -> Sel
         images,
         request.batch_size,
         prefix.counts,
-        request.selection_mode,
+        request.pooling_way,
         request.homology,
     )
     return selection.timed(time.perf_counter() - started)
@@ -61,22 +59,12 @@ def layer_betti(request: SelectionRequest, images: np.ndarray) -> tuple[list[int
     """
     network, size = request.network, request.batch_size
     if request.aggregation == "pool":
-        mode = request.selection_mode
         count = betti_counter(request.homology, len(images))
-        betti = pooled(network, network.layers, images, size, count, mode=mode)
-        return betti, {
-            "forward_passes": number_of_passes(network, len(images), size, mode),
-            "images_per_pass": images_per_pass(network, len(images), size, mode),
-        }
+        pooling = Pooling(network, network.layers, len(images), size, request.pooling_way)
+        return pooling(images, count), pooling.figures()
     count = betti_counter(request.homology, size)
-    one_pass = GramPass(network, network.layers, size)
+    pooling = Pooling(network, network.layers, size, size, request.pooling_way)
     starts = range(0, len(images), size)
-    by_batch = [
-        one_pass(
-            images[start : start + size],
-            lambda layer, gram: count(distances_from_gram(gram, layer)),
-        )
-        for start in starts
-    ]
-    cost = {"forward_passes": len(starts), "images_per_pass": size}
+    by_batch = [pooling(images[start : start + size], count) for start in starts]
+    cost = {**pooling.figures(), "forward_passes": len(starts)}
     return np.sum(by_batch, axis=0).tolist(), cost

@@ -1,4 +1,4 @@
-"""Fast and lean selection: the same distances, in one pass or in the memory of inference."""
+"""The modes of the selection: the same distances, in one pass, in strips, or by pairs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from models.network import Network
 from models.registry import BACKBONES
 from selection.betti.distances import RESULTS, channel_grams, layer_gram, weighted_grams
 from selection.betti.homology import betti_1
-from selection.betti.pooling import layer_distances, number_of_passes, pooled
+from selection.betti.pooling import Pooling, layer_distances, pooled
 from selection.channels import channel_betti
 from selection.registry import train_type_named
-from selection.selection_mode import SelectionMode
+from selection.selection_mode import PoolingWay, SelectionMode
 from tests.helpers import random_pixels, selection_request, tiny_network
+
+PAIRS = PoolingWay(SelectionMode.PAIRS)
+STRIPS = PoolingWay(SelectionMode.STRIPS)  # in as little as there is
 
 
 def branched_network(size: int, width: int, batch_statistics: bool = False) -> Network:
@@ -63,7 +66,7 @@ def assert_close(found: np.ndarray, expected: np.ndarray, relative: float) -> No
 
 @pytest.mark.parametrize("kind", ["digitnet", "branched", "batch statistics"])
 @pytest.mark.parametrize(("samples", "mini_batch"), [(24, 8), (11, 4), (13, 5), (6, 8), (5, 1)])
-def test_both_modes_give_the_distances_of_keras_own_activations(kind, samples, mini_batch):
+def test_all_modes_give_the_distances_of_keras_own_activations(kind, samples, mini_batch):
     if kind == "digitnet":
         network = tiny_network("digits")
     else:
@@ -72,25 +75,51 @@ def test_both_modes_give_the_distances_of_keras_own_activations(kind, samples, m
     step = mini_batch if network.batch_statistics else samples
     clouds = taps(network, [images[start : start + step] for start in range(0, samples, step)])
     fast = layer_distances(network, images, mini_batch)
-    pairs = layer_distances(network, images, mini_batch, SelectionMode.PAIRS)
-    for cloud, one, other in zip(clouds, fast, pairs):
+    ways = [PAIRS] if network.batch_statistics else [PAIRS, STRIPS]
+    others = [layer_distances(network, images, mini_batch, way) for way in ways]
+    for cloud, one, *of_others in zip(clouds, fast, *others):
         expected = cdist(cloud, cloud)
         assert_close(one, expected, 1e-5)
-        assert_close(other, one, 2e-6)
-        assert betti_1(one) == betti_1(other) == betti_1(expected)
+        for other in of_others:
+            assert_close(other, one, 2e-6)
+            assert betti_1(one) == betti_1(other) == betti_1(expected)
 
 
 def test_number_of_passes():
+    def passes(samples: int, mini_batch: int, way: PoolingWay, network: Network) -> int:
+        return Pooling(network, network.layers, samples, mini_batch, way).passes
+
     network = tiny_network()
-    assert number_of_passes(network, 40, 8, SelectionMode.FAST) == 1
-    assert number_of_passes(network, 40, 8, SelectionMode.PAIRS) == 45
-    assert number_of_passes(network, 48, 16, SelectionMode.PAIRS) == 15
-    assert number_of_passes(network, 8, 8, SelectionMode.PAIRS) == 1
-    assert number_of_passes(branched_network(12, 4, True), 40, 8, SelectionMode.PAIRS) == 10
+    assert passes(40, 8, PoolingWay(), network) == passes(40, 8, STRIPS, network) == 1
+    assert passes(40, 8, PAIRS, network) == 45
+    assert passes(48, 16, PAIRS, network) == 15
+    assert passes(8, 8, PAIRS, network) == 1
+    assert passes(40, 8, PAIRS, branched_network(12, 4, True)) == 10
+
+
+def test_strips_take_more_passes_only_where_the_limit_is_strict():
+    network = branched_network(24, 8)
+    images = random_pixels(40, 24)
+    least = Pooling(network, network.layers, 40, 8, STRIPS)
+    assert least.strips_mb is not None
+    limit = 0.6 * least.strips_mb
+    loose = Pooling(network, network.layers, 40, 8, PoolingWay(SelectionMode.STRIPS, limit))
+    strict = Pooling(network, network.layers, 40, 8, PoolingWay(SelectionMode.STRIPS, limit, True))
+    assert (loose.passes, loose.strips_mb) == (1, least.strips_mb)
+    assert strict.passes > 1 and strict.strips_mb is not None and strict.strips_mb <= limit
+    expected = layer_distances(network, images, 8)
+    for found, right in zip(strict(images, lambda distances: distances), expected):
+        assert_close(found, right, 2e-6)
+
+
+def test_strips_are_refused_where_they_cannot_be_had():
+    network = branched_network(12, 4, True)
+    with pytest.raises(ValueError, match="batch statistics"):
+        Pooling(network, network.layers, 8, 4, STRIPS)
 
 
 @pytest.mark.parametrize("aggregation", ["pool", "sum"])
-def test_both_modes_select_the_same_layers_and_channels(aggregation):
+def test_all_modes_select_the_same_layers_and_channels(aggregation):
     network, images = tiny_network("digits"), random_pixels(24, seed=3)
     found = {}
     for mode in SelectionMode:
@@ -98,30 +127,31 @@ def test_both_modes_select_the_same_layers_and_channels(aggregation):
             network,
             images,
             num_batches=3,
-            selection_mode=mode,
+            pooling_way=PoolingWay(mode),
             aggregation=aggregation,
             rho_ch=0.25,
         )
         found[mode] = train_type_named("no_norm_betti_train").select(request)
-    fast, pairs = found[SelectionMode.FAST], found[SelectionMode.PAIRS]
-    assert fast.layers == pairs.layers
+    fast, strips, pairs = found.values()
+    assert fast.layers == strips.layers == pairs.layers
     assert any(row.channels for row in fast.layers)
     # 3 mini-batches are 6 blocks, hence 15 pairs; the channels take as many again.
     passes = {mode: selection.figures["forward_passes"] for mode, selection in found.items()}
     if aggregation == "pool":
-        assert passes == {"fast": 1 + 1, "pairs": 15 + 15}
+        assert passes == {"fast": 1 + 1, "strips": 1 + 1, "pairs": 15 + 15}
     else:
-        assert passes == {"fast": 3 + 1, "pairs": 3 + 15}
+        assert passes == {"fast": 3 + 1, "strips": 3 + 1, "pairs": 3 + 15}
     assert fast.figures["images_per_pass"] == 24
     assert pairs.figures["images_per_pass"] == 8
 
 
 @pytest.mark.parametrize("batch_statistics", [False, True])
-def test_channels_in_both_modes(batch_statistics):
+def test_channels_in_all_modes(batch_statistics):
     network = branched_network(12, 6, batch_statistics)
     layers, images = network.layers[2:6], random_pixels(16, 12)
     fast = channel_betti(network, layers, images, 4)
-    assert channel_betti(network, layers, images, 4, SelectionMode.PAIRS) == fast
+    for way in [PAIRS] if batch_statistics else [PAIRS, STRIPS]:
+        assert channel_betti(network, layers, images, 4, way) == fast
     steps = [images[start : start + 4] for start in range(0, 16, 4)]
     clouds = taps(network, steps if batch_statistics else [images])
     for layer, found in zip(layers, fast):
@@ -134,15 +164,15 @@ def test_channels_in_both_modes(batch_statistics):
 @pytest.mark.parametrize("position", [2, 3])
 def test_non_finite_activations_name_the_layer(mode, position):
     """A convolution's, and the shift of its batch norm, which is read along with it."""
-    network, images = branched_network(12, 4), random_pixels(12, 12)
+    network, images, way = branched_network(12, 4), random_pixels(12, 12), PoolingWay(mode)
     variable = network.layers[position].variables[-1]
     before = variable.numpy()
     variable.assign(np.full_like(before, np.nan))
     for by_channel in (False, True):
         with pytest.raises(RunError, match=f"layer {position} .* not finite"):
-            pooled(network, network.layers, images, 4, np.max, mode=mode, by_channel=by_channel)
+            pooled(network, network.layers, images, 4, np.max, way, by_channel=by_channel)
     variable.assign(before)
-    assert np.isfinite(layer_distances(network, images, 4, mode)).all()
+    assert np.isfinite(layer_distances(network, images, 4, way)).all()
 
 
 def test_the_host_gets_layers_while_the_pass_goes_on_and_its_errors_come_through():
@@ -174,7 +204,7 @@ def test_weighted_grams_are_those_of_scaled_channels(shape):
 
 @pytest.mark.alone
 @pytest.mark.slow
-def test_pairs_take_inferences_memory_and_fast_keeps_no_activation():
+def test_strips_take_less_than_inference_pairs_as_much_and_fast_keeps_no_activation():
     network = branched_network(96, 48)
     images = random_pixels(40, 96)
 
@@ -187,11 +217,15 @@ def test_pairs_take_inferences_memory_and_fast_keeps_no_activation():
 
     forward = tf.function(lambda batch: network.model(batch, training=False))
     inference = peak(lambda: forward(tf.constant(images[:8], tf.float32)))
-    pairs = peak(lambda: layer_distances(network, images, 8, SelectionMode.PAIRS))
+    pairs = peak(lambda: layer_distances(network, images, 8, PAIRS))
     fast = peak(lambda: layer_distances(network, images, 8))
+    least = Pooling(network, network.layers, 40, 8, STRIPS).strips_mb
+    assert least is not None
+    strips = peak(lambda: layer_distances(network, images, 8, STRIPS))
+    assert strips <= 0.5 * inference and strips == pytest.approx(least, rel=0.15), (strips, least)
     together = sum(layer.activation_size for layer in network.layers) * 40 * 4 / 1e6
     assert pairs <= 1.15 * inference, (pairs, inference)
     assert fast <= 0.7 * together, (fast, together)
     channels = network.layers[2:6]
-    pairs = peak(lambda: channel_betti(network, channels, images[:12], 8, SelectionMode.PAIRS))
+    pairs = peak(lambda: channel_betti(network, channels, images[:12], 8, PAIRS))
     assert pairs <= 1.15 * inference, (pairs, inference)

@@ -57,7 +57,7 @@ def test_fisher_is_estimated_for_the_images_that_it_takes():
 def test_a_budget_counts_one_mini_batch_where_they_are_summed():
     network = tiny_network()
     flags = [*DIGITS, "--aggregation", "sum", "--selection_batches", "4"]
-    one = estimate_selection_memory(network, 8, 8, "forward", mode=SelectionMode.FAST)
+    one = estimate_selection_memory(network, 8, 8, "forward")
     assert one is not None
     limit = 1.06 * max(one.total, estimate_memory(network, network.head.variables, 8).total)
     config = parse_args([*flags, "--memory_budget", f"{limit:.2f}"])

@@ -11,7 +11,6 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from selection.registry import TRAIN_TYPES, TrainType, train_type_named
-from selection.selection_mode import SelectionMode
 from train.config import paper_constants as paper
 from train.config.run_config import RunConfig
 
@@ -187,8 +186,6 @@ def _automatic(config: RunConfig, name: str) -> Any:
     """What ``auto`` comes to without a budget (``resolve.py``)."""
     if name == "rho":
         return paper.RHO
-    if name == "selection_mode":
-        return SelectionMode.FAST
     if name == "selection_batches":
         return paper.selection_batches(config.batch_size)
     return None

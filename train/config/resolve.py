@@ -8,7 +8,6 @@ from typing import Any, Optional
 
 from models.registry import BACKBONES
 from selection.registry import train_type_named
-from selection.selection_mode import SelectionMode
 from train.config import paper_constants as paper
 from train.config.dataset_names import resolve_dataset_name
 from train.config.flag_rules import check_flags
@@ -21,8 +20,8 @@ def resolve(config: RunConfig) -> RunConfig:
     """``config`` validated, with every ``auto`` replaced that can be without the network.
 
     An automatic ``run_name`` is numbered when its folder is made, ``eval_batch_size`` depends on
-    what is selected, and with a memory budget ``selection_mode`` on what fits. ``rho`` stays None
-    where a budget stands in its place.
+    what is selected, and ``selection_mode`` on what fits. ``rho`` stays None where a budget stands
+    in its place.
 
     Raises:
         UserError: a value is out of its range, or flags contradict each other.
@@ -36,7 +35,7 @@ def resolve(config: RunConfig) -> RunConfig:
     )
     check_flags(config)
     if config.memory_budget is None:
-        config = _filled_in(config, rho=paper.RHO, selection_mode=SelectionMode.FAST)
+        config = _filled_in(config, rho=paper.RHO)
     backbone = BACKBONES[config.model_name]
     config = _filled_in(
         config,

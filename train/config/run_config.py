@@ -162,8 +162,8 @@ class RunConfig:
     )
     selection_mode: Optional[SelectionMode] = _flag(
         None,
-        "Betti numbers in one forward pass, or (pairs) in inference's memory, in many of them "
-        "(auto: fast, unless that does not fit --memory_budget)",
+        "Betti numbers in one compiled forward pass; in strips of rows, in less memory; or by "
+        "pairs of half mini-batches, in many passes (auto: the quickest within training's memory)",
         SelectionMode,
         auto=True,
     )

@@ -19,10 +19,9 @@ from selection.selection import Selection
 from selection.selection_mode import SelectionMode
 from train.config.paper_constants import EVALUATION_BATCH_SIZE, selection_batch_size
 from train.config.run_config import RunConfig
-from train.run.estimates import inference_memory, training_memory
+from train.run.estimates import MARGIN, inference_memory, training_memory
+from train.run.pooling import modes_to_try, pooled_samples_of, pooling_way, quickest_mode
 
-# Times the estimate: the allocator rounds up, by up to a tenth where tensors are small.
-MARGIN = 1.05
 TOLERANCE = 1.10  # times the budget: what a run may take in fact, since it is kept by an estimate
 
 
@@ -42,7 +41,7 @@ def memory_budget(config: RunConfig, network: Network) -> Optional[MemoryBudget]
 
 
 def check_budget(config: RunConfig, network: Network) -> RunConfig:
-    """``config`` with ``--selection_mode auto`` replaced; refuses a budget that cannot be kept.
+    """``config`` with ``--selection_mode auto`` settled; refuses a budget that cannot be kept.
 
     That is one which training the head alone, the selection or an evaluation batch that was asked
     for does not keep; nothing has run by then.
@@ -53,8 +52,10 @@ def check_budget(config: RunConfig, network: Network) -> RunConfig:
     """
     limit = config.memory_budget
     if limit is None:
+        if config.selection_mode is None:
+            return replace(config, selection_mode=quickest_mode(config, network))
         return config
-    modes = tuple(SelectionMode) if config.selection_mode is None else (config.selection_mode,)
+    modes = modes_to_try(network, config.selection_mode)
     for mode in modes:
         if max(_least(config, network, config.batch_size, mode).values()) <= limit:
             return replace(config, selection_mode=mode)
@@ -93,11 +94,12 @@ def _least(
     training = training_memory(network, head, batch_size, config.frozen, config.micro_batch)
     needs = {"training the head alone": training}
     entry = train_type_named(config.train_type)
-    samples = selection_batch_size(config.batch_size)
-    if config.aggregation == "pool":  # else one mini-batch after another
-        samples *= config.selection_batches
     selection = estimate_selection_memory(
-        network, selection_batch_size(batch_size), samples, entry.cost, mode=mode
+        network,
+        selection_batch_size(batch_size),
+        pooled_samples_of(config),
+        entry.cost,
+        way=pooling_way(replace(config, selection_mode=mode), network),
     )
     if selection is not None:
         how = f" in {mode} mode" if entry.by_betti else ""

@@ -12,6 +12,9 @@ from models.network import Network
 from models.trained import Trained
 from train.data.batches import EVALUATION_WAITING_BATCHES, WAITING_BATCHES
 
+# Times the estimate: the allocator rounds up, by up to a tenth where tensors are small.
+MARGIN = 1.05
+
 
 def training_memory(
     network: Network,

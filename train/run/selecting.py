@@ -14,12 +14,12 @@ from models.network import Network
 from selection.registry import KeepsState, train_type_named
 from selection.request import SelectionRequest
 from selection.selection import Selection
-from selection.selection_mode import SelectionMode
 from train.config.paper_constants import selection_batch_size
 from train.config.run_config import RunConfig
 from train.data.batches import pooled_labels, pooled_samples
 from train.data.datasets import DataBundle
 from train.run.budget import memory_budget
+from train.run.pooling import pooling_way
 
 
 class LayerChooser:
@@ -88,7 +88,7 @@ def selection_request(
         weight_decay=config.weight_decay,
         rho_ch=config.rho_ch,
         aggregation=config.aggregation,
-        selection_mode=config.selection_mode or SelectionMode.FAST,
+        pooling_way=pooling_way(config, network),
         homology=config.homology,
         fisher=config.fisher,
         profile=config.profile,

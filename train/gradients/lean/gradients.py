@@ -11,8 +11,8 @@ from models.batch_part import BatchPart, mean_or_share
 from models.dropout import DropoutMasks
 from models.forward import call_layer
 from models.graph.front import Front
-from train.gradients.lean.layer_rules import LayerCall, layer_with_vjp
 from train.gradients.lean.front import in_slices, tensors_read, units_in_front
+from train.gradients.lean.layer_rules import LayerCall, layer_with_vjp
 from train.gradients.lean.order import after
 from train.gradients.lean.units import (
     LinearUnit,

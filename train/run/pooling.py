@@ -1,0 +1,83 @@
+"""``--selection_mode``: how the pooled images go through the network, and within which memory."""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from memory_utils import estimate_memory
+from models.frozen_mode import FrozenMode
+from models.network import Network
+from selection.cut import cut_at_rho
+from selection.memory import estimate_selection_memory
+from selection.registry import train_type_named
+from selection.selection_mode import PoolingWay, SelectionMode
+from train.config.paper_constants import RHO, selection_batch_size
+from train.config.run_config import RunConfig
+from train.run.estimates import MARGIN, training_memory
+
+# Without a budget, a selection may take what training will; but not less than this share of what
+# inference takes in stock TensorFlow: below that, its time grows faster than its memory falls.
+SHARE_OF_INFERENCE = 0.8
+LEAST_MB = 32.0  # what no one has to save: small networks are gone through in one pass
+
+
+def pooled_samples_of(config: RunConfig) -> int:
+    """Images of one cloud."""
+    samples = selection_batch_size(config.batch_size)
+    return samples * config.selection_batches if config.aggregation == "pool" else samples
+
+
+def pooling_way(config: RunConfig, network: Network) -> PoolingWay:
+    """That of ``config``, of which ``selection_mode`` is settled, or ``FAST``."""
+    mode = config.selection_mode or SelectionMode.FAST
+    if mode is not SelectionMode.STRIPS:
+        return PoolingWay(mode)
+    if config.memory_budget is not None:
+        return PoolingWay(mode, config.memory_budget / MARGIN, strict=True)
+    return PoolingWay(mode, quick_limit(config, network))
+
+
+def modes_to_try(network: Network, wanted: Optional[SelectionMode]) -> tuple[SelectionMode, ...]:
+    """The one that was asked for; else the quickest and the one that takes less."""
+    if wanted is not None:
+        return (wanted,)
+    less = SelectionMode.PAIRS if network.batch_statistics else SelectionMode.STRIPS
+    return SelectionMode.FAST, less
+
+
+def quick_limit(config: RunConfig, network: Network) -> float:
+    """MB that the selection should keep to where there is no budget.
+
+    Which layers will be trained is not known yet: what is counted are those with the smallest
+    activations, most of which AdaBet selects.
+    """
+    layers = network.layers
+    order = sorted(range(len(layers)), key=lambda index: layers[index].activation_size)
+    rho = RHO if config.rho is None else config.rho
+    expected = cut_at_rho(
+        layers, order, rho, always_head=config.head == "always", rho_ch=config.rho_ch
+    ).trained(layers)
+    training = training_memory(
+        network, expected, config.batch_size, config.frozen, config.micro_batch
+    )
+    inference = estimate_memory(network, (), config.batch_size, frozen=FrozenMode.STOCK).total
+    return max(LEAST_MB, training, SHARE_OF_INFERENCE * inference)
+
+
+def quickest_mode(config: RunConfig, network: Network) -> SelectionMode:
+    """``--selection_mode auto`` without a budget: the quickest that keeps to the limit.
+
+    ``PAIRS`` is not taken by itself: it needs many times the arithmetic.
+    """
+    entry = train_type_named(config.train_type)
+    if not entry.by_betti or config.aggregation != "pool" or network.batch_statistics:
+        return SelectionMode.FAST
+    fast = estimate_selection_memory(
+        network,
+        selection_batch_size(config.batch_size),
+        pooled_samples_of(config),
+        entry.cost,
+    )
+    assert fast is not None, "Betti numbers take forward passes"
+    fits = fast.total <= quick_limit(config, network)
+    return SelectionMode.FAST if fits else SelectionMode.STRIPS
