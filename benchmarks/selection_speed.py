@@ -9,29 +9,33 @@ from __future__ import annotations
 
 import argparse
 import statistics
+from dataclasses import replace
 from typing import Optional
 
 import numpy as np
 import tensorflow as tf
 
 from benchmarks.harness import BACKBONES, judged, ratio, table
-from benchmarks.subjects import BATCH_SIZE, new_network
+from benchmarks.subjects import BATCH_SIZE, adabet_config, new_network
 from common.timing import seconds_in_turn
 from memory_utils import MemoryEstimate, PhaseMeter, estimate_memory
 from models.frozen_mode import FrozenMode
 from models.memory.fresh_process import fresh
+from models.network import Network
 from selection.betti.distances import distances_from_gram
 from selection.betti.gram_pass import GramPass
 from selection.betti.homology import betti_counter
 from selection.betti.pooling import Pooling, block_size, images_per_pass, pooled
 from selection.memory import estimate_selection_memory
 from selection.selection_mode import PoolingWay, SelectionMode
+from train.run.pooling import pooling_way
 from train.step_memory import noise
 
-# Targets of the project: fast mode's time over that of the bare forward pass on the same images;
-# pairs mode's allocator peak over that of inference at the training batch size.
+# Targets of the project: the time of a mode over that of the bare forward pass on the same images;
+# its allocator peak over that of inference at the training batch size.
 FAST_TIME = {"mobilenetv2": 3.5, "resnet50": 1.6, "vgg16": 1.15, "vit": 1.15}
-PAIRS_MEMORY = 1.15
+STRIPS_TIME = {"mobilenetv2": 6.0, "resnet50": 2.5, "vgg16": 2.0, "vit": 1.3}
+PAIRS_MEMORY = STRIPS_MEMORY = 1.15
 PEAK_BLOCKS = 3  # that pairs mode's peak is taken of: further passes need no more
 
 
@@ -40,12 +44,13 @@ def measure(name: str, samples: int = 40, repeats: int = 5, seconds: float = 25.
 
     Returns:
         Seconds (medians): ``forward_s`` of the bare compiled forward pass over all samples,
-        ``fast_s`` of the selection in fast mode, distances and b1 included, ``pairs_s`` in
-        pairs mode (one pass of it, times the number of them), ``compile_s`` of its first
-        call beyond a later one. Medians of the ratios within a round: ``fast_over_forward``,
-        ``pairs_over_forward``. MB: ``inference_mb`` at batch 8, ``pairs_mb``, ``fast_mb``, and
-        ``pairs_estimate_mb``, ``fast_estimate_mb``. Beside them ``model``, ``samples``,
-        ``pairs_passes`` and ``pairs_over_inference``, a ratio of peaks.
+        ``fast_s`` of the selection in fast mode, distances and b1 included, ``strips_s`` in
+        strips, within what a run without a budget allows, ``pairs_s`` in pairs mode (one pass of
+        it, times the number of them), ``compile_s`` of fast mode's first call beyond a later one.
+        Medians of the ratios within a round: ``fast_over_forward`` and so on. MB:
+        ``inference_mb`` at batch 8, ``fast_mb``, ``strips_mb``, ``pairs_mb``, and
+        ``fast_estimate_mb`` and so on. Beside them ``model``, ``samples``, ``pairs_passes`` and
+        ``strips_over_inference``, ``pairs_over_inference``, ratios of peaks.
     """
     arguments = {"name": name, "samples": samples}
     took = fresh("benchmarks.selection_speed:times", **arguments, repeats=repeats, seconds=seconds)
@@ -59,8 +64,16 @@ def measure(name: str, samples: int = 40, repeats: int = 5, seconds: float = 25.
         **took,
         **{f"{way}_mb": found["measured"] for way, found in peaks.items()},
         **{f"{way}_estimate_mb": peaks[way]["estimate"] for way in SelectionMode},
-        "pairs_over_inference": peaks["pairs"]["measured"] / peaks["inference"]["measured"],
+        **{
+            f"{way}_over_inference": peaks[way]["measured"] / peaks["inference"]["measured"]
+            for way in ("strips", "pairs")
+        },
     }
+
+
+def way_of(name: str, network: Network, mode: SelectionMode) -> PoolingWay:
+    """As a run without a memory budget takes ``mode``."""
+    return pooling_way(replace(adabet_config(name), selection_mode=mode), network)
 
 
 def times(name: str, samples: int, repeats: int, seconds: float) -> dict:
@@ -70,6 +83,8 @@ def times(name: str, samples: int, repeats: int, seconds: float) -> dict:
     images = tf.constant(pixels, tf.float32)
     forward = tf.function(lambda batch: network.model(batch, training=False), autograph=False)
     fast = GramPass(network, network.layers, BATCH_SIZE)
+    way = way_of(name, network, SelectionMode.STRIPS)
+    strips = Pooling(network, network.layers, samples, BATCH_SIZE, way)
     pairs = GramPass(network, network.layers, BATCH_SIZE)
     few = pixels[: images_per_pass(network, samples, BATCH_SIZE, SelectionMode.PAIRS)]
 
@@ -81,6 +96,7 @@ def times(name: str, samples: int, repeats: int, seconds: float) -> dict:
     calls = {
         "forward": lambda: forward(images).numpy(),
         "fast": lambda: fast(pixels, by_betti),
+        "strips": lambda: strips(pixels, count),
         "pairs": lambda: pairs(few, lambda layer, gram: distances_from_gram(gram, layer)),
     }
     first = seconds_in_turn(calls, 1, seconds, warm_up=0)
@@ -92,9 +108,11 @@ def times(name: str, samples: int, repeats: int, seconds: float) -> dict:
     return {
         "forward_s": medians["forward"],
         "fast_s": medians["fast"],
+        "strips_s": medians["strips"],
         "pairs_s": passes * medians["pairs"],
         "compile_s": first["fast"][0] - medians["fast"],
         "fast_over_forward": ratio(took["fast"], took["forward"]),
+        "strips_over_forward": ratio(took["strips"], took["forward"]),
         "pairs_over_forward": passes * ratio(took["pairs"], took["forward"]),
         "pairs_passes": passes,
     }
@@ -103,8 +121,8 @@ def times(name: str, samples: int, repeats: int, seconds: float) -> dict:
 def peak(name: str, samples: int, way: str) -> dict[str, float]:
     """Allocator's peak of this process and what is estimated for it, MB.
 
-    ``way`` is ``"fast"``, ``"pairs"``, or ``"inference"``: the bare compiled forward pass of a
-    training batch.
+    ``way`` is a mode's name, or ``"inference"``: the bare compiled forward pass of a training
+    batch.
     """
     network = new_network(name)
     if way == "inference":
@@ -120,12 +138,11 @@ def peak(name: str, samples: int, way: str) -> dict[str, float]:
         if way == SelectionMode.PAIRS:
             samples = min(samples, PEAK_BLOCKS * block_size(network, BATCH_SIZE))
         pixels = noise(samples, network.backbone.input_size)
+        taken = way_of(name, network, SelectionMode(way))
         with PhaseMeter() as meter:
             count = betti_counter(None, samples)
-            pooled(network, network.layers, pixels, BATCH_SIZE, count, way_of(network, way))
-        estimate = estimate_selection_memory(
-            network, BATCH_SIZE, samples, "forward", way=way_of(network, way)
-        )
+            pooled(network, network.layers, pixels, BATCH_SIZE, count, taken)
+        estimate = estimate_selection_memory(network, BATCH_SIZE, samples, "forward", way=taken)
     assert meter.allocator_peak is not None and estimate is not None
     return {"measured": meter.allocator_peak, "estimate": estimate.total}
 
@@ -150,14 +167,20 @@ def cells(figures: dict) -> dict[str, str]:
         "forward s": f"{figures['forward_s']:.2f}",
         "fast s": f"{figures['fast_s']:.2f}",
         "fast / forward": judged(figures["fast_over_forward"], targets or None),
+        "strips s": f"{figures['strips_s']:.2f}",
+        "strips / forward": judged(
+            figures["strips_over_forward"], targets and STRIPS_TIME.get(figures["model"]) or None
+        ),
+        "strips MB": f"{figures['strips_mb']:.0f}",
+        "strips / inference": judged(figures["strips_over_inference"], STRIPS_MEMORY),
         "pairs s": f"{figures['pairs_s']:.1f} in {figures['pairs_passes']} passes",
         "pairs / forward": f"{figures['pairs_over_forward']:.1f}",
         "inference MB": f"{figures['inference_mb']:.0f}",
         "pairs MB": f"{figures['pairs_mb']:.0f}",
         "pairs / inference": judged(figures["pairs_over_inference"], PAIRS_MEMORY),
         "fast MB": f"{figures['fast_mb']:.0f}",
-        "estimate pairs, fast MB": (
-            f"{figures['pairs_estimate_mb']:.0f}, {figures['fast_estimate_mb']:.0f}"
+        "estimate strips, pairs, fast MB": ", ".join(
+            f"{figures[f'{way}_estimate_mb']:.0f}" for way in ("strips", "pairs", "fast")
         ),
         "compile s": f"{figures['compile_s']:.1f}",
     }

@@ -17,6 +17,7 @@ from models.network import Network, build_network
 from models.registry import BACKBONES
 from models.trained import Trained
 from selection.registry import train_type_named
+from train.config.paper_constants import RHO
 from train.config.resolve import resolve
 from train.config.run_config import RunConfig
 from train.data.datasets import DataBundle
@@ -36,18 +37,18 @@ def new_network(name: str) -> Network:
     return build_network(backbone, NUM_CLASSES, backbone.input_size, "none")
 
 
+def adabet_config(name: str, rho: float = RHO) -> RunConfig:
+    """Of a run of AdaBet; data are not loaded."""
+    asked = RunConfig(
+        model_name=name, dataset_name="digits", batch_size=BATCH_SIZE, weights="none", rho=rho
+    )
+    return resolve(asked)
+
+
 def adabet_layers(name: str, rhos: list[float]) -> list[list[int]]:
     """The indices of the layers that AdaBet selects from noise, for each rho."""
     network = new_network(name)
-    config = resolve(
-        RunConfig(
-            model_name=name,
-            dataset_name="digits",
-            batch_size=BATCH_SIZE,
-            weights="none",
-            rho=rhos[0],
-        )
-    )
+    config = adabet_config(name, rhos[0])
     images = ImageSet(MemoryImages(noise(POOLED, config.input_size)), np.arange(POOLED))
     names = tuple(map(str, range(NUM_CLASSES)))
     data = DataBundle("noise", images, None, NUM_CLASSES, names, flip=False, rotation=0.0)
