@@ -1,6 +1,6 @@
 """Any command line is a configuration, or one line and exit status 2; never a traceback.
 
-More of them: ADABET_FUZZ=500 make test ARGS="-k command_line_fuzz"
+More of them: ADABET_FUZZ=5000 make test ARGS="-k command_line_fuzz"
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from selection.registry import TRAIN_TYPES
 from train.config.command_line import is_switch, parse_args
 from train.config.run_config import RunConfig
 
-EXAMPLES = int(os.environ.get("ADABET_FUZZ", "200"))
+EXAMPLES = int(os.environ.get("ADABET_FUZZ", "500"))
 FLAGS = [entry.name for entry in fields(RunConfig)]
 SWITCHES = {entry.name for entry in fields(RunConfig) if is_switch(entry)}
 CHOICES = {
@@ -143,7 +143,7 @@ def test_the_generator_makes_both():
     """Or the first test would prove little."""
     good = bad = 0
 
-    @settings(max_examples=200, deadline=None, database=None, derandomize=True)
+    @settings(max_examples=400, deadline=None, database=None, derandomize=True)
     @given(parts=st.lists(flag(), max_size=6))
     def count(parts):
         nonlocal good, bad
