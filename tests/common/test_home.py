@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -17,25 +18,30 @@ from common.machine import PROJECT
 
 # What pwd says of a user id that is in no list of users.
 _MAIN = """
-import pwd, sys
+import json, pwd, sys
 def unknown(uid):
     raise KeyError(f"getpwuid(): uid not found: {uid}")
 pwd.getpwuid = unknown
 from main import main
-sys.exit(main(sys.argv[1:]))
+statuses = [main(flags) for flags in json.loads(sys.argv[1])]
+assert len(set(statuses)) == 1, statuses
+sys.exit(statuses[0])
 """
 _DIGITNET = "--model_name digitnet --max_steps 1 --batch_size 4 --selection_batches 1"
 
 
-def _run(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
-    """``main.py`` started in ``folder``, by somebody without a home."""
+def _run(folder: Path, *commands: list[str]) -> subprocess.CompletedProcess[str]:
+    """``main.py`` in ``folder``, by somebody without a home: one command after another.
+
+    All of them end with the same status, which is that of the process.
+    """
     names = ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "ADABET_CACHE", "KERAS_HOME")
     environment = {name: value for name, value in os.environ.items() if name not in names}
     for name in ("MPLCONFIGDIR", "TFDS_DATA_DIR"):
         environment.pop(name, None)
     environment["PYTHONPATH"] = str(PROJECT)
     done = subprocess.run(
-        [sys.executable, "-c", _MAIN, *_DIGITNET.split(), *flags],
+        [sys.executable, "-c", _MAIN, json.dumps([[*_DIGITNET.split(), *c] for c in commands])],
         cwd=folder,
         env=environment,
         capture_output=True,
@@ -63,27 +69,26 @@ def images(tmp_path):
 @pytest.mark.slow
 def test_a_run_needs_no_home(tmp_path, images):
     flags = ["--dataset_name", "folder", "--data_dir", images, "--cache_dir", str(tmp_path / "c")]
-    done = _run(tmp_path, *flags, "--output_dir", str(tmp_path / "runs"))
+    done = _run(tmp_path, [*flags, "--output_dir", str(tmp_path / "runs")])
     assert done.returncode == 0 and not done.stderr, done.stderr[-2000:]
     assert list((tmp_path / "runs").glob("*/selection.png"))
 
 
 @pytest.mark.slow
 def test_what_would_lie_there_is_asked_for_in_one_line(tmp_path, images):
-    for flags, message in [
-        (
-            ["--dataset_name", "folder", "--data_dir", images],
-            "decoded images in: set HOME, or give",
-        ),
-        (
-            ["--dataset_name", "cifar10", "--cache_dir", str(tmp_path)],
-            "data sets in: set HOME, or give the folder of prepared data with --data_dir",
-        ),
-    ]:
-        done = _run(tmp_path, *flags, "--output_dir", str(tmp_path / "runs"))
-        assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr[-2000:]
-        assert f"main.py: error: there is no home folder to keep {message}" in done.stderr
-        assert not (tmp_path / "runs").exists()
+    to = ["--output_dir", str(tmp_path / "runs")]
+    done = _run(
+        tmp_path,
+        ["--dataset_name", "folder", "--data_dir", images, *to],
+        ["--dataset_name", "cifar10", "--cache_dir", str(tmp_path), *to],
+    )
+    assert done.returncode == 2
+    begin = "main.py: error: there is no home folder to keep"
+    decoded, prepared = done.stderr.splitlines()
+    assert decoded.startswith(f"{begin} decoded images in: set HOME, or give")
+    wanted = "data sets in: set HOME, or give the folder of prepared data with --data_dir"
+    assert prepared.startswith(f"{begin} {wanted}")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_home_is_that_of_the_environment(monkeypatch, tmp_path):

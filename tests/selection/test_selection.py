@@ -15,7 +15,7 @@ from models.registry import BACKBONES
 from selection.betti.distances import CHUNK, CHUNKS_AT_ONCE, distances_from_gram, layer_gram
 from selection.betti.gram_pass import GramPass
 from selection.betti.homology import betti_1
-from selection.betti.pooling import layer_distances
+from selection.betti.pooling import layer_distances, pooled
 from selection.registry import TRAIN_TYPES, train_type_named
 from tests.helpers import random_pixels, selection_request, snapshot, tiny_network
 
@@ -32,8 +32,12 @@ def test_distances_are_those_of_keras_own_activations(name, size):
     network = build_network(BACKBONES[name], 5, size, "none")
     images = random_pixels(12, size)
     distances = layer_distances(network, images, 8)
-    for layer, found in zip(network.layers, distances):
-        cloud = _activation(network, layer, images).astype(np.float64)
+    outputs = [layer.activation for layer in network.layers]
+    model = tf.keras.Model(network.model.inputs, outputs)  # one, as there are 107
+    activations = model(images.astype(np.float32), training=False)
+    assert len(distances) == len(activations) == len(network.layers)
+    for activation, found in zip(activations, distances):
+        cloud = activation.numpy().reshape(len(images), -1).astype(np.float64)
         expected = cdist(cloud, cloud)
         np.testing.assert_allclose(found, expected, rtol=2e-5, atol=1e-5 * expected.max())
 
@@ -93,9 +97,9 @@ def test_paper_batch_norm_is_pooled_by_mini_batches():
         [_activation(network, layer, images[:4]), _activation(network, layer, images[4:])]
     ).astype(np.float64)
     expected = cdist(cloud, cloud)
-    found = layer_distances(network, images, 4)[10]
+    (found,) = pooled(network, [layer], images, 4, np.asarray)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * expected.max())
-    together = layer_distances(network, images, 8)[10]
+    (together,) = pooled(network, [layer], images, 8, np.asarray)
     assert np.abs(together - expected).max() > 1e-2 * expected.max()
 
 

@@ -8,6 +8,7 @@ nothing with it yet, forks for every life.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -97,9 +98,13 @@ def kill_at_random(
 def _serve() -> None:
     import tensorflow as tf  # noqa: F401
 
-    # Everything that a run imports, but no operation: TensorFlow starts its threads with the first.
-    import train.run.story  # noqa: F401
     from main import main
+    from tests import pictures
+
+    _import_what_runs_import()
+    # Nobody looks at the picture, which would take a third of a life; matplotlib still writes one.
+    pictures.plots.selection_figure = pictures.blank
+    gc.freeze()  # the lives need not look through what was imported
 
     for line in sys.stdin:
         order = json.loads(line)
@@ -115,6 +120,15 @@ def _serve() -> None:
             timer.cancel()
         told = {"status": os.waitstatus_to_exitcode(status), "seconds": time.monotonic() - started}
         print(json.dumps(told), flush=True)
+
+
+def _import_what_runs_import() -> None:
+    """But no operation: TensorFlow starts its threads with the first."""
+    import sklearn.datasets  # noqa: F401
+    import tensorflow_addons  # noqa: F401
+
+    import selection.channels  # noqa: F401
+    import train.run.story  # noqa: F401
 
 
 def _live(order: dict[str, Any], main: Any) -> None:

@@ -1,8 +1,12 @@
-"""Any command line is a configuration, or one line and exit status 2; never a traceback."""
+"""Any command line is a configuration, or one line and exit status 2; never a traceback.
+
+More of them: ADABET_FUZZ=5000 make test ARGS="-k command_line_fuzz"
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import fields
 
 import pytest
@@ -16,6 +20,7 @@ from selection.registry import TRAIN_TYPES
 from train.config.command_line import is_switch, parse_args
 from train.config.run_config import RunConfig
 
+EXAMPLES = int(os.environ.get("ADABET_FUZZ", "500"))
 FLAGS = [entry.name for entry in fields(RunConfig)]
 SWITCHES = {entry.name for entry in fields(RunConfig) if is_switch(entry)}
 CHOICES = {
@@ -25,6 +30,12 @@ CHOICES = {
 }
 CHOICES["train_type"] = tuple(TRAIN_TYPES)
 CHOICES["model_name"] = tuple(BACKBONES)
+
+many = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 numbers = st.one_of(
     st.integers(1, 8),  # good for most flags
@@ -80,7 +91,9 @@ def lines(argv: list[str], capsys) -> tuple[int, str]:
 
 
 @settings(
-    max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(parts=st.lists(flag(), max_size=6))
 def test_any_command_line(parts, capsys, monkeypatch, tmp_path):
@@ -98,7 +111,9 @@ def test_any_command_line(parts, capsys, monkeypatch, tmp_path):
 
 
 @settings(
-    max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     content=st.dictionaries(
@@ -128,7 +143,7 @@ def test_the_generator_makes_both():
     """Or the first test would prove little."""
     good = bad = 0
 
-    @settings(max_examples=200, deadline=None, database=None, derandomize=True)
+    @settings(max_examples=400, deadline=None, database=None, derandomize=True)
     @given(parts=st.lists(flag(), max_size=6))
     def count(parts):
         nonlocal good, bad

@@ -32,6 +32,7 @@ def test_best_is_the_first_of_equal_ones(keep, expected, tmp_path, monkeypatch):
     monkeypatch.setattr(Trainer, "train_part", train_part)
     monkeypatch.setattr(recorder, "save_network", save)
     flags = ["--model_name", "digitnet", "--dataset_name", "digits", "--num_epochs", "4"]
+    flags += ["--train_type", "traditional_tl_training"]  # nothing is trained, nor selected
     where = ["--output_dir", str(tmp_path), "--run_name", "run"]
     assert main([*flags, *where, "--save_weights", keep]) == 0
     assert written == expected

@@ -1,6 +1,6 @@
 """SIGKILL at any moment loses nothing but the steps since the last checkpoint.
 
-More of them: ADABET_KILLS=200 make test ARGS="-k test_kills"
+More of them: ADABET_KILLS=20 make test ARGS="-k test_kills"
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.train.lives import Lives, kill_at_random
 from tests.train.same_end import what_came_out
 
 DIGITS = ["--model_name", "digitnet", "--dataset_name", "digits", "--batch_size", "20"]
-KILLS = int(os.environ.get("ADABET_KILLS", "20"))
+KILLS = int(os.environ.get("ADABET_KILLS", "3"))
 LONGEST = 0.6  # a life, in lives that nobody ends
 RUNS = {
     "betti": (["--rho", "0.3", "--num_epochs", "6"], KILLS),
@@ -70,17 +70,28 @@ def test_random_kills(kind, tmp_path, lives):
         assert parameters[-1] < 0.9 * parameters[0], "nothing was pruned"
 
 
+SHORT = [*DIGITS, "--rho", "0.3", "--num_epochs", "2", "--max_steps", "35"]
+SHORT += ["--save_weights", "last"]
+
+
+@pytest.fixture(scope="module")
+def not_killed(tmp_path_factory, lives):
+    """What comes out of the run ``SHORT`` if nobody kills it."""
+    folder = tmp_path_factory.mktemp("whole")
+    to = ["--output_dir", str(folder), "--run_name", "whole"]
+    assert lives.live([*SHORT, *to])["status"] == 0
+    return what_came_out(folder / "whole")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["arrays", "replace", "sync"])
-def test_a_kill_while_a_checkpoint_is_written(place, tmp_path, lives):
-    flags = [*DIGITS, "--rho", "0.3", "--num_epochs", "2", "--save_weights", "last"]
-    to = ["--output_dir", str(tmp_path), "--run_name"]
-    assert lives.live([*flags, *to, "whole"])["status"] == 0
-    assert lives.live([*flags, *to, "killed"], dies_in=place)["status"] == -9
+def test_a_kill_while_a_checkpoint_is_written(place, tmp_path, lives, not_killed):
+    to = ["--output_dir", str(tmp_path), "--run_name", "killed"]
+    assert lives.live([*SHORT, *to], dies_in=place)["status"] == -9
     left = sorted(path.name for path in (tmp_path / "killed/checkpoints").iterdir())
     if place == "sync":
         assert left == ["step-000000000.npz", "step-000000030.npz"]
     else:
         assert left[-1] == "step-000000000.npz" and left[0].startswith(".writing-"), left
     assert lives.live(["--resume", str(tmp_path / "killed")])["status"] == 0
-    assert what_came_out(tmp_path / "killed") == what_came_out(tmp_path / "whole")
+    assert what_came_out(tmp_path / "killed") == not_killed

@@ -71,10 +71,11 @@ def test_that_budget_is_refused_where_they_are_pooled(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_run_that_selects_late_is_estimated_for_its_first_epochs(tmp_path):
-    flags = [*DIGITS, "--select_at_epoch", "1", "--num_epochs", "2", "--max_steps", "76"]
+    flags = [*DIGITS, "--select_at_epoch", "1", "--num_epochs", "2"]
+    flags += ["--batch_size", "60", "--max_steps", "11"]  # ten in an epoch
     assert main([*flags, "--output_dir", str(tmp_path), "--run_name", "run"]) == 0
     memory = json.loads((tmp_path / "run" / "result.json").read_text())["memory"]
     network = tiny_network("digits")
     everything = selected(network, [True] * len(network.layers)).trained(network.layers)
-    full = training_memory(network, everything, 8, FrozenMode.LEAN)
+    full = training_memory(network, everything, 60, FrozenMode.LEAN)
     assert memory["estimate"]["training"] == round(full, 2)
