@@ -14,8 +14,8 @@ from models.registry import BACKBONES
 from selection.memory import estimate_selection_memory
 from selection.registry import TRAIN_TYPES
 from tests.helpers import random_pixels, selection_request, snapshot
+from train.estimates import training_memory
 from train.optimizer import LearningRateSchedule
-from train.run.estimates import training_memory
 from train.schedule.prune import group_lasso, pruning_note
 from train.trainer import Trainer
 

@@ -18,8 +18,8 @@ from selection.registry import TRAIN_TYPES
 from selection.request import MemoryBudget
 from selection.selection_mode import SelectionMode
 from tests.helpers import assert_refused, random_pixels, selection_request, tiny_network, whole
+from train.estimates import MARGIN, training_memory
 from train.run.dry_run import RHOS, StepTimes
-from train.run.estimates import MARGIN, training_memory
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,8 @@ from selection.ranking import make_selection
 from selection.selection_mode import SelectionMode
 from tests.helpers import assert_refused, tiny_network
 from train.config.command_line import parse_args
+from train.estimates import training_memory
 from train.run.budget import check_budget
-from train.run.estimates import training_memory
 from train.run.phase_estimates import PhaseEstimates
 
 DIGITS = ["--model_name", "digitnet", "--dataset_name", "digits"]

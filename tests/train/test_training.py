@@ -17,6 +17,7 @@ from models.registry import BACKBONES
 from tests.helpers import random_pixels, snapshot, tiny_network, whole
 from train.config.command_line import parse_args
 from train.data.augment import compiled_stages
+from train.estimates import inference_memory
 from train.optimizer import (
     LearningRateSchedule,
     addons_fit,
@@ -25,7 +26,6 @@ from train.optimizer import (
     momentum_slots,
     sgdw,
 )
-from train.run.estimates import inference_memory
 from train.run.evaluation import FASTEST, evaluation_batch_size
 from train.run.prepare import prepare
 from train.run.recorder import Recorder

@@ -98,8 +98,8 @@ class RunConfig:
     batch_size: int = _flag(paper.BATCH_SIZE, "training mini-batch", int)
     micro_batch: Optional[int] = _flag(
         None,
-        "images computed at a time; their gradients add up to the step of the whole mini-batch, "
-        "in the memory of so many images (auto: the whole mini-batch)",
+        "images computed at a time; their gradients add up to the step of the whole mini-batch, in "
+        "the memory of so many images (auto: the whole, or as many as keep to --memory_budget)",
         int,
         auto=True,
     )

@@ -19,9 +19,17 @@ from selection.selection import Selection
 from selection.selection_mode import SelectionMode
 from train.config.paper_constants import EVALUATION_BATCH_SIZE, selection_batch_size
 from train.config.run_config import RunConfig
-from train.run.estimates import MARGIN, inference_memory, training_memory
+from train.estimates import (
+    MARGIN,
+    inference_memory,
+    least_training_memory,
+    micro_batch_of,
+    settled_training_memory,
+)
 from train.run.pooling import modes_to_try, pooled_samples_of, pooling_way, quickest_mode
 
+# What micro-batches cost: ``python -m benchmarks --only micro``, on two AVX2 cores.
+TIME_OF_HALF, TIME_OF_ONE = 1.14, 1.71
 TOLERANCE = 1.10  # times the budget: what a run may take in fact, since it is kept by an estimate
 
 
@@ -31,12 +39,7 @@ def memory_budget(config: RunConfig, network: Network) -> Optional[MemoryBudget]
         return None
     return MemoryBudget(
         limit=config.memory_budget,
-        needs=lambda trained: (
-            MARGIN
-            * training_memory(
-                network, trained, config.batch_size, config.frozen, config.micro_batch
-            )
-        ),
+        needs=lambda trained: MARGIN * least_training_memory(config, network, trained),
     )
 
 
@@ -91,8 +94,8 @@ def _least(
 ) -> dict[str, float]:
     """MB per phase of a run that trains the head alone, by what to call it, margin included."""
     head = trained_of(network.head)
-    training = training_memory(network, head, batch_size, config.frozen, config.micro_batch)
-    needs = {"training the head alone": training}
+    smaller = replace(config, batch_size=batch_size)
+    needs = {"training the head alone": least_training_memory(smaller, network, head)}
     entry = train_type_named(config.train_type)
     selection = estimate_selection_memory(
         network,
@@ -117,9 +120,7 @@ def _least(
 
 def memory_at_hand(config: RunConfig, network: Network, trained: Sequence[Trained]) -> float:
     """MB that an evaluation may take: what training takes, or the budget, if that is more."""
-    training = training_memory(
-        network, trained, config.batch_size, config.frozen, config.micro_batch
-    )
+    training = settled_training_memory(config, network, trained)
     if config.memory_budget is None:
         return training
     return max(training, config.memory_budget / MARGIN)
@@ -130,6 +131,18 @@ def fits_mark(config: RunConfig, training_mb: float) -> str:
     if config.memory_budget is None:
         return ""
     return "fits" if MARGIN * training_mb <= config.memory_budget else "does not fit"
+
+
+def micro_batch_line(config: RunConfig, network: Network, trained: Sequence[Trained]) -> str:
+    """How many images at a time the budget leaves, and what that costs; empty if that is all."""
+    size = micro_batch_of(config, network, trained)
+    if size is None or config.micro_batch is not None:
+        return ""
+    return (
+        f"--memory_budget {config.memory_budget:g} is kept by {size} of {config.batch_size} images "
+        f"at a time: the same steps, in more time (MobileNetV2: {TIME_OF_HALF:g} times with 4 of 8, "
+        f"{TIME_OF_ONE:g} with 1); --micro_batch {config.batch_size} gives up layers instead"
+    )
 
 
 def bought_line(config: RunConfig, selection: Selection) -> str:

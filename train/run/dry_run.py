@@ -20,8 +20,8 @@ from selection.elastic.profile import Profile, tensor_profile
 from selection.registry import train_type_named
 from selection.selection import Selection
 from train.config.run_config import RunConfig
+from train.estimates import micro_batch_of, training_memory
 from train.run.budget import bought_line, fits_mark
-from train.run.estimates import training_memory
 
 RHOS = (0.05, *(tenth / 10 for tenth in range(1, 11)))
 REPEATS = 5  # timed forward passes
@@ -147,7 +147,7 @@ def _row(
     trained: Sequence[Trained],
     rho: Optional[float],
 ) -> DryRunRow:
-    size, micro = config.batch_size, config.micro_batch
+    size, micro = config.batch_size, micro_batch_of(config, network, trained)
     return DryRunRow(
         rho=rho,
         layers=len({one.layer.index for one in trained}),

@@ -9,8 +9,8 @@ from models.network import Network
 from models.trained import Trained
 from train.config.paper_constants import EVALUATION_BATCH_SIZE
 from train.config.run_config import RunConfig
+from train.estimates import inference_memory
 from train.run.budget import memory_at_hand
-from train.run.estimates import inference_memory
 
 # Images at a time. On a CPU (benchmarks/evaluation_batch.py), 16 take the least time per image with
 # MobileNetV2, 64 a quarter more; ResNet50 gains 4% from 32, at twice the memory.

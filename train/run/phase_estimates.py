@@ -17,7 +17,7 @@ from selection.registry import train_type_named
 from selection.selection import Selection
 from train.config.paper_constants import selection_batch_size
 from train.config.run_config import RunConfig
-from train.run.estimates import inference_memory, training_memory
+from train.estimates import inference_memory, settled_training_memory
 
 _PHASES = ("selection", "training", "evaluation")
 
@@ -52,7 +52,7 @@ class PhaseEstimates:
         trained = selection.trained(network.layers)
         config = self._config
         training = Accounts(
-            training_memory(network, trained, config.batch_size, config.frozen, config.micro_batch),
+            settled_training_memory(config, network, trained),
             paper_memory(network, [one.variable for one in trained], config.batch_size),
         )
         self.training = self.training.at_least(training)

@@ -13,7 +13,7 @@ from selection.registry import train_type_named
 from selection.selection_mode import PoolingWay, SelectionMode
 from train.config.paper_constants import RHO, selection_batch_size
 from train.config.run_config import RunConfig
-from train.run.estimates import MARGIN, training_memory
+from train.estimates import MARGIN, training_memory
 
 # Without a budget, a selection may take what training will; but not less than this share of what
 # inference takes in stock TensorFlow: below that, its time grows faster than its memory falls.

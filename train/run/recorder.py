@@ -134,7 +134,7 @@ class Recorder:
 
     @property
     def eval_batch_size(self) -> int:
-        """Images per mini-batch of the evaluation, once :meth:`settle_evaluation` has said it."""
+        """Images per mini-batch of the evaluation, once :meth:`settle` has said it."""
         assert self._eval_batch_size is not None, "--eval_batch_size auto is not settled yet"
         return self._eval_batch_size
 
@@ -158,10 +158,18 @@ class Recorder:
         if selection.num_selected and not selection.layers[-1].selected:
             print(console.FROZEN_HEAD_WARNING, flush=True)
 
-    def settle_evaluation(self, batch_size: int) -> None:
-        """Evaluate with ``batch_size`` from now on; ``config.json`` says so."""
-        self._eval_batch_size = batch_size
-        self.directory.write_config(self._setting.config, self._inputs, eval_batch_size=batch_size)
+    def settle(self, eval_batch_size: int, micro_batch: Optional[int]) -> None:
+        """What was ``auto`` until the first selection, for ``config.json``.
+
+        Args:
+            eval_batch_size: images per mini-batch of the evaluation from now on.
+            micro_batch: images at a time in the first stage's training.
+        """
+        self._eval_batch_size = eval_batch_size
+        settled = {"eval_batch_size": eval_batch_size}
+        if micro_batch != self._setting.config.micro_batch and micro_batch is not None:
+            settled["micro_batch"] = micro_batch
+        self.directory.write_config(self._setting.config, self._inputs, **settled)
 
     def tensorboard(self) -> AbstractContextManager:
         """Inside it, epochs are written for TensorBoard, too."""

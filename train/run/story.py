@@ -14,7 +14,9 @@ from common.signals import no_signals
 from train.checkpoint.archive import Archive
 from train.config.run_config import RunConfig
 from train.data.batches import eval_batches, training_batches
+from train.estimates import micro_batch_of
 from train.run import console
+from train.run.budget import micro_batch_line
 from train.run.checkpoints import Checkpoints, Position
 from train.run.directory import check_output_dir
 from train.run.dry_run import dry_run_json, dry_run_rows, dry_run_text
@@ -144,7 +146,12 @@ def _begins(setting: Setting, recorder: Recorder, schedule: TrainingSchedule) ->
     config = setting.config
     recorder.enter(schedule.first_stage(recorder.network))
     trained = recorder.stage.trainer.trained
-    recorder.settle_evaluation(settled_batch_size(config, recorder.network, trained))
+    network = recorder.network
+    micro_batch = micro_batch_of(config, network, trained)
+    recorder.settle(settled_batch_size(config, network, trained), micro_batch)
+    line = micro_batch_line(config, network, trained)
+    if line:
+        print(line, flush=True)
     if trained and config.num_epochs and config.max_steps != 0:
         return True
     recorder.add_epoch(0, EpochResult.nothing(), _evaluate(setting, recorder, 0))

@@ -11,6 +11,7 @@ from models.network import Network
 from selection.selection import Selection
 from train.config.run_config import RunConfig
 from train.data.datasets import DataBundle
+from train.estimates import micro_batch_of
 from train.optimizer import LearningRateSchedule
 from train.penalty import Penalty
 from train.trainer import Trainer
@@ -80,15 +81,16 @@ class TrainingSchedule:
         momentum: Optional[Mapping] = None,
     ) -> Stage:
         """A stage that trains ``selection`` of ``network``; the rest as of :class:`Trainer`."""
+        trained = selection.trained(network.layers)
         trainer = Trainer(
             network,
-            selection.trained(network.layers),
+            trained,
             self.job.rates,
             first_step=first_step,
             momentum=momentum,
             penalty=self.penalty_of(network),
             frozen=self.job.config.frozen,
-            micro_batch=self.job.config.micro_batch,
+            micro_batch=micro_batch_of(self.job.config, network, trained),
         )
         return Stage(network, selection, trainer, self.figures_of(network))
 

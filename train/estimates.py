@@ -1,0 +1,106 @@
+"""What the phases of a run are estimated to take, the batches that wait for them included."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Optional
+
+from common.units import FLOAT_BYTES, MB
+from memory_utils import MemoryEstimate, estimate_memory
+from models.frozen_mode import FrozenMode
+from models.network import Network
+from models.trained import Trained
+from train.config.run_config import RunConfig
+from train.data.batches import EVALUATION_WAITING_BATCHES, WAITING_BATCHES
+
+# Times the estimate: the allocator rounds up, by up to a tenth where tensors are small.
+MARGIN = 1.05
+
+
+def training_memory(
+    network: Network,
+    trained: Sequence[Trained],
+    batch_size: int,
+    frozen: FrozenMode,
+    micro_batch: Optional[int] = None,
+) -> float:
+    """MB that a training step on ``trained`` takes."""
+    return _estimate(network, trained, batch_size, frozen, WAITING_BATCHES, micro_batch).total
+
+
+def micro_batch_of(
+    config: RunConfig, network: Network, trained: Sequence[Trained]
+) -> Optional[int]:
+    """Images that a training step on ``trained`` computes at a time; None for the whole mini-batch.
+
+    ``--micro_batch``; for ``auto`` with a memory budget as many as fit it, halved until they do, and
+    at least 1: less time is lost so than layers would be.
+    """
+    if config.micro_batch is not None or config.memory_budget is None:
+        return config.micro_batch
+    size: Optional[int] = None
+    for smaller in _halves(config.batch_size, network):
+        needs = MARGIN * training_memory(network, trained, config.batch_size, config.frozen, size)
+        if needs <= config.memory_budget:
+            return size
+        size = smaller
+    return size
+
+
+def least_training_memory(config: RunConfig, network: Network, trained: Sequence[Trained]) -> float:
+    """MB of a step on ``trained`` with as small micro-batches as ``config`` allows."""
+    size = config.micro_batch
+    if size is None and config.memory_budget is not None:
+        size = min(_halves(config.batch_size, network), default=None)
+    return training_memory(network, trained, config.batch_size, config.frozen, size)
+
+
+def _halves(batch_size: int, network: Network) -> list[int]:
+    """What an automatic micro-batch may be, smaller than the whole, largest first."""
+    sizes: list[int] = []
+    while batch_size > 1 and not network.batch_statistics:
+        batch_size = -(-batch_size // 2)
+        sizes.append(batch_size)
+    return sizes
+
+
+def settled_training_memory(
+    config: RunConfig, network: Network, trained: Sequence[Trained]
+) -> float:
+    """MB of a step on ``trained`` as ``config`` will take it."""
+    size = micro_batch_of(config, network, trained)
+    return training_memory(network, trained, config.batch_size, config.frozen, size)
+
+
+def inference_memory(
+    network: Network,
+    batch_size: int,
+    frozen: FrozenMode,
+    trained: Sequence[Trained] = (),
+) -> float:
+    """MB that evaluation takes, between epochs of training ``trained``.
+
+    Their momentum is there then, though nobody needs it.
+    """
+    momentum = sum(one.params for one in trained) * FLOAT_BYTES / MB
+    waiting = EVALUATION_WAITING_BATCHES
+    return _estimate(network, (), batch_size, frozen, waiting).total + momentum
+
+
+def _estimate(
+    network: Network,
+    trained: Sequence[Trained],
+    batch_size: int,
+    frozen: FrozenMode,
+    waiting: int,
+    micro_batch: Optional[int] = None,
+) -> MemoryEstimate:
+    return estimate_memory(
+        network,
+        [one.variable for one in trained],
+        batch_size,
+        shares={one.variable.ref(): one.share for one in trained},
+        frozen=frozen,
+        waiting_batches=waiting,
+        micro_batch=micro_batch,
+    )
