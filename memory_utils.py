@@ -63,7 +63,7 @@ class MemoryEstimate:
             the backward pass, the gradients of activations and those of variables, as far as
             they exist by then.
         peak_layer: the Keras layer where that is.
-        waiting: batches of images that are being made or wait for the next steps.
+        waiting: images that are being made or wait for the next steps.
     """
 
     weights: float
@@ -88,7 +88,7 @@ def estimate_memory(
     frozen: FrozenMode = FrozenMode.LEAN,
     frozen_bits: int = 32,
     shares: Mapping | None = None,
-    waiting_batches: int = 0,
+    waiting_images: int = 0,
     micro_batch: int | None = None,
 ) -> MemoryEstimate:
     """What one training step on ``trained`` needs; with nothing trained, what inference needs.
@@ -119,18 +119,16 @@ def estimate_memory(
         shares: by ``variable.ref()``, the share of its output channels that is trained, where that
             is not all of them. Gradients and momentum exist for the share only; batch norm and
             depthwise convolutions keep that share of their input.
-        waiting_batches: batches of float32 images beside the one in use.
+        waiting_images: float32 images beside those that are being computed.
         micro_batch: images that are computed at a time. Each gradient is used up as soon as it is
-            there, and the batch waits as a whole.
+            there.
 
     Raises:
         ValueError: ``trained`` holds a variable that is not the network's, or its model is not
             flat.
     """
     elements = count_elements(network, trained, shares)
-    at_once, waiting = batch_size, waiting_batches * batch_size
-    if micro_batch is not None and micro_batch < batch_size:
-        at_once, waiting = micro_batch, waiting + batch_size
+    at_once = batch_size if micro_batch is None else min(micro_batch, batch_size)
     in_slices = frozen == FrozenMode.LEAN and not network.batch_statistics
     activations = simulate(
         operations(network.model, frozen),
@@ -149,7 +147,7 @@ def estimate_memory(
         kept_activations=activations.kept / MB,
         peak_activations=activations.peak / MB,
         peak_layer=activations.peak_layer,
-        waiting=waiting * pixels * FLOAT_BYTES / MB,
+        waiting=waiting_images * pixels * FLOAT_BYTES / MB,
     )
 
 

@@ -24,7 +24,10 @@ def peak(name: str, size: int) -> dict[str, float]:
     network = new_network(name)
     measured = allocator_peak(_trainer(network, size), noise_batch(network, BATCH_SIZE))
     variables = network.model.trainable_variables
-    estimate = estimate_memory(network, variables, BATCH_SIZE, micro_batch=size)
+    waiting = BATCH_SIZE if size < BATCH_SIZE else 0  # the batch itself, of which parts are taken
+    estimate = estimate_memory(
+        network, variables, BATCH_SIZE, micro_batch=size, waiting_images=waiting
+    )
     return {"measured": measured, "estimate": estimate.total}
 
 

@@ -31,10 +31,10 @@ def training_memory(
 def micro_batch_of(
     config: RunConfig, network: Network, trained: Sequence[Trained]
 ) -> Optional[int]:
-    """Images that a training step on ``trained`` computes at a time; None for the whole mini-batch.
+    """Images that a training step on ``trained`` computes at a time; None for all of them.
 
-    ``--micro_batch``; for ``auto`` with a memory budget as many as fit it, halved until they do, and
-    at least 1: less time is lost so than layers would be.
+    ``--micro_batch``; for ``auto`` with a memory budget as many as fit it: halved until they do,
+    and at least 1. That costs time, where giving up layers would cost accuracy.
     """
     if config.micro_batch is not None or config.memory_budget is None:
         return config.micro_batch
@@ -101,6 +101,6 @@ def _estimate(
         batch_size,
         shares={one.variable.ref(): one.share for one in trained},
         frozen=frozen,
-        waiting_batches=waiting,
+        waiting_images=waiting * (micro_batch or batch_size),
         micro_batch=micro_batch,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import numpy as np
 import tensorflow as tf
@@ -109,6 +109,7 @@ class Trainer:
         variables: what the optimizer updates: the wholly trained variables, and one new variable
             for each slice.
         steps_taken: ``first_step`` and its own.
+        micro_batch: as it was given.
 
     Raises:
         ValueError: a slice is to be trained of a kind of layer that knows none; or micro-batches
@@ -135,13 +136,13 @@ class Trainer:
         self.steps_taken = first_step
         self._leaves = Leaves(self.trained)
         self.variables = self._leaves.variables
-        self._gradients = self._gradients_of(frozen, in_slices, micro_batch)
+        self._gradients = self._gradients_of(frozen, in_slices)
         self._penalty = penalty
         self.optimizer = sgdw(rates, self.variables, first_step)
         for variable, slot in zip(self.variables, self.momenta):
             if momentum and variable.ref() in momentum:
                 slot.assign(momentum[variable.ref()])
-        self._micro_batch = micro_batch
+        self.micro_batch = micro_batch
         if micro_batch is None:
             self._step = self._compiled(self._take_step)
         else:
@@ -160,18 +161,12 @@ class Trainer:
             self._finish = tf.function(self._finish_parts, autograph=False)
         self._count_correct = self._compiled(self._correct_of)
 
-    def _gradients_of(
-        self, frozen: FrozenMode, in_slices: bool, micro_batch: Optional[int]
-    ) -> LossGradients:
+    def _gradients_of(self, frozen: FrozenMode, in_slices: bool) -> LossGradients:
         model = self.network.model
         if frozen == FrozenMode.STOCK:
             return StockGradients(model, self._leaves)
-        front = None
-        if in_slices and not self.network.batch_statistics:
-            front = front_of(model)
-        if front is not None and micro_batch is not None and micro_batch <= front.images:
-            front = None
-        return LeanGradients(model, self._leaves, front)
+        sliced = in_slices and not self.network.batch_statistics
+        return LeanGradients(model, self._leaves, front_of(model) if sliced else None)
 
     def _compiled(self, function: Callable[..., Any], *more: tf.TensorSpec) -> Any:
         """``function`` of a batch's images and labels as one graph, for batches of any size."""
@@ -197,17 +192,20 @@ class Trainer:
         self._leaves.write_back()
         return loss, _count_correct(logits, labels)
 
-    def _step_in_parts(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The same step, ``micro_batch`` images at a time."""
-        total, size = int(images.shape[0]), self._micro_batch
+    def _step_in_parts(
+        self, images: Union[tf.Tensor, Iterator[tf.Tensor]], labels: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The same step, ``micro_batch`` images at a time, or as they come."""
+        total, size = int(labels.shape[0]), self.micro_batch
         assert size is not None, "this trainer takes batches whole"
-        loss, correct = self._begin(), tf.constant(0)
-        for start in range(0, total, size):
-            some = slice(start, start + size)
-            share, hits = self._add(
-                images[some], labels[some], tf.constant(start), tf.constant(total)
-            )
-            loss, correct = loss + share, correct + hits
+        if isinstance(images, tf.Tensor):
+            whole = images
+            images = (whole[start : start + size] for start in range(0, total, size))
+        loss, correct, start = self._begin(), tf.constant(0), 0
+        for part in images:
+            end = start + int(part.shape[0])
+            share, hits = self._add(part, labels[start:end], tf.constant(start), tf.constant(total))
+            loss, correct, start = loss + share, correct + hits, end
         self._finish()
         return loss, correct
 
@@ -259,7 +257,8 @@ class Trainer:
 
         Args:
             batches: images ``[batch, size, size, 3]`` float32 in [0, 255], labels
-                ``[batch]`` int64; those that ``progress`` does not count yet.
+                ``[batch]`` int64; those that ``progress`` does not count yet. With micro-batches,
+                images may be an iterator of parts of a batch instead.
             progress: of the epoch; brought up to date.
             on_step: called after each step with the mean loss and accuracy of the epoch so far.
             max_steps: steps in all, after which there is nothing left to do either.

@@ -8,11 +8,13 @@ allocator's peak stays comparable between runs.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -25,8 +27,8 @@ from train.data.image_store import ImageSet
 
 Batch = tuple[tf.Tensor, tf.Tensor]  # images float32 [b, S, S, 3] in 0..255, labels int64 [b]
 AHEAD = 1  # a step takes many times as long as a batch, and each one waiting is memory
-# What that is in batches of float32 images: those ahead, the one being made and, in training, as
-# much again twice for its rotation.
+# What that is in batches of float32 images, or parts of them: those ahead, the one being made and,
+# in training, as much again twice for its rotation.
 EVALUATION_WAITING_BATCHES = AHEAD + 1
 WAITING_BATCHES = AHEAD + 3
 
@@ -61,13 +63,16 @@ def epoch_batches(
     flip: bool,
     rotation: float,
     first: int = 0,
-) -> Generator[Batch, None, None]:
+    part: Optional[int] = None,
+) -> Generator[Any, None, None]:
     """Every image once, in an order and with an augmentation that (seed, epoch) decide alone.
 
     The batches before the one numbered `first` are left out; the others are as they always are.
 
     Yields (float32 [b, S, S, 3] in 0..255, int64 [b]) on the CPU; the last batch may be smaller.
     `flip` mirrors half of the images left to right, `rotation` is the largest angle in turns.
+    With `part`, in place of a batch's images comes an iterator of so many of them at a time, which
+    has to be gone through before the next batch: no batch is ever there as a whole.
     Raises UserError if batch_size is below 1 or above the number of images.
     """
     _require_batch_size(batch_size)
@@ -77,19 +82,46 @@ def epoch_batches(
         )
     order = np.random.default_rng([seed, epoch]).permutation(len(image_set))
 
-    def make(batch: int) -> Batch:
+    def make(batch: int, some: slice = slice(None)) -> Batch:
         chosen = order[batch * batch_size : (batch + 1) * batch_size]
         state = np.random.SeedSequence([seed, epoch, batch]).generate_state(2)
-        drawn = _draw(len(chosen), state, flip, rotation)
-        images = transform_images(image_set.images.take(chosen), *drawn)
+        mirrored, angles = _draw(len(chosen), state, flip, rotation)
+        chosen = chosen[some]
+        images = transform_images(image_set.images.take(chosen), mirrored[some], angles[some])
         return images, tf.constant(image_set.labels[chosen])
 
-    return _made_ahead(make, range(first, math.ceil(len(image_set) / batch_size)))
+    numbers = range(first, math.ceil(len(image_set) / batch_size))
+    if part is None:
+        return _made_ahead(make, numbers)
+    sizes = [min(batch_size, len(image_set) - batch * batch_size) for batch in numbers]
+    parts = [
+        (batch, slice(start, start + part))
+        for batch, size in zip(numbers, sizes)
+        for start in range(0, size, part)
+    ]
+    labels = [
+        image_set.labels[order[batch * batch_size : (batch + 1) * batch_size]] for batch in numbers
+    ]
+    return _in_parts(_made_ahead(lambda one: make(*one), parts), labels, part)
+
+
+def _in_parts(
+    made: Generator[Batch, None, None], labels: Sequence[np.ndarray], part: int
+) -> Generator[tuple[Iterator[tf.Tensor], tf.Tensor], None, None]:
+    """The parts that are `made`, by batches of these labels."""
+    with contextlib.closing(made):
+        for of_batch in labels:
+            some = itertools.islice(made, math.ceil(len(of_batch) / part))
+            yield (images for images, _ in some), tf.constant(of_batch)
 
 
 def training_batches(
-    config: RunConfig, data: DataBundle, epoch: int, first: int = 0
-) -> Generator[Batch, None, None]:
+    config: RunConfig,
+    data: DataBundle,
+    epoch: int,
+    first: int = 0,
+    part: Optional[int] = None,
+) -> Generator[Any, None, None]:
     """Those of an epoch of a run, counted from 1, as `epoch_batches`; no training sees epoch 0."""
     return epoch_batches(
         data.train,
@@ -99,6 +131,7 @@ def training_batches(
         flip=data.flip,
         rotation=data.rotation if config.rotation is None else config.rotation,
         first=first,
+        part=part,
     )
 
 
@@ -130,10 +163,12 @@ def _require_batch_size(batch_size: int) -> None:
         raise UserError(f"batch size {batch_size}: it must be at least 1")
 
 
-def _made_ahead(make: Callable[[int], Batch], numbers: range) -> Generator[Batch, None, None]:
+def _made_ahead(
+    make: Callable[[Any], Batch], numbers: Sequence[Any]
+) -> Generator[Batch, None, None]:
     """make of each of `numbers` in order, computed on the CPU by one thread ahead of the reader."""
 
-    def on_cpu(batch: int) -> Batch:
+    def on_cpu(batch: Any) -> Batch:
         with tf.device("/CPU:0"):
             return make(batch)
 

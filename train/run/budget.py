@@ -140,8 +140,9 @@ def micro_batch_line(config: RunConfig, network: Network, trained: Sequence[Trai
         return ""
     return (
         f"--memory_budget {config.memory_budget:g} is kept by {size} of {config.batch_size} images "
-        f"at a time: the same steps, in more time (MobileNetV2: {TIME_OF_HALF:g} times with 4 of 8, "
-        f"{TIME_OF_ONE:g} with 1); --micro_batch {config.batch_size} gives up layers instead"
+        f"at a time: the same steps, in more time (of full training with MobileNetV2, "
+        f"{TIME_OF_HALF:g} times with 4 of 8, {TIME_OF_ONE:g} with 1); "
+        f"--micro_batch {config.batch_size} gives up layers instead"
     )
 
 

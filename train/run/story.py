@@ -192,7 +192,8 @@ def _train_epoch(
 ) -> None:
     """What is left of the epoch, in parts between checkpoints; brings ``position`` up to date."""
     config, progress, meter = setting.config, position.progress, recorder.meters.training
-    batches = training_batches(config, setting.data, position.epoch, progress.batches)
+    part = recorder.stage.trainer.micro_batch
+    batches = training_batches(config, setting.data, position.epoch, progress.batches, part)
     title = f"epoch {position.epoch}/{config.num_epochs}"
     over = False
     with step_bar(title, setting.steps_per_epoch, progress.batches) as on_step:
