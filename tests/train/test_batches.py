@@ -213,3 +213,18 @@ def test_pooled_samples():
     assert sorted(pooled_samples(data, 31, seed=1)[:, 0, 0, 0]) == list(range(30))
     labels = pooled_labels(data, 31, seed=1)
     assert np.array_equal(labels, pooled_samples(data, 31, seed=1)[:, 0, 0, 0])
+
+
+@pytest.mark.parametrize("part", [1, 3, 4])
+def test_parts_of_batches_are_the_batches(part):
+    data = noise(11, 8)
+    options = {"seed": 5, "epoch": 2, "flip": True, "rotation": 0.2}
+    for first in (0, 1):
+        whole = list(epoch_batches(data, 4, first=first, **options))
+        parts = epoch_batches(data, 4, first=first, part=part, **options)
+        for (images, labels), (some, same) in zip(whole, parts):
+            pieces = list(some)
+            assert [len(one) for one in pieces[:-1]] == [part] * (len(pieces) - 1)
+            assert np.array_equal(np.concatenate(pieces), images)
+            assert np.array_equal(same, labels)
+        assert next(parts, None) is None
