@@ -218,7 +218,7 @@ def test_pooled_samples():
 @pytest.mark.parametrize("part", [1, 3, 4])
 def test_parts_of_batches_are_the_batches(part):
     data = noise(11, 8)
-    options = {"seed": 5, "epoch": 2, "flip": True, "rotation": 0.2}
+    options: dict[str, Any] = {"seed": 5, "epoch": 2, "flip": True, "rotation": 0.2}
     for first in (0, 1):
         whole = list(epoch_batches(data, 4, first=first, **options))
         parts = epoch_batches(data, 4, first=first, part=part, **options)

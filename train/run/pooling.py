@@ -18,6 +18,8 @@ from train.estimates import MARGIN, training_memory
 # Without a budget, a selection may take what training will; but not less than this share of what
 # inference takes in stock TensorFlow: below that, its time grows faster than its memory falls.
 SHARE_OF_INFERENCE = 0.8
+# With micro-batches, this share of its activations: who asks for them has time.
+SHARE_OF_ACTIVATIONS = 0.3
 LEAST_MB = 32.0  # what no one has to save: small networks are gone through in one pass
 
 
@@ -34,7 +36,12 @@ def pooling_way(config: RunConfig, network: Network) -> PoolingWay:
         return PoolingWay(mode)
     if config.memory_budget is not None:
         return PoolingWay(mode, config.memory_budget / MARGIN, strict=True)
-    return PoolingWay(mode, quick_limit(config, network))
+    return PoolingWay(mode, quick_limit(config, network), strict=_takes_its_time(config))
+
+
+def _takes_its_time(config: RunConfig) -> bool:
+    """Whether memory comes before time."""
+    return config.micro_batch is not None and config.micro_batch < config.batch_size
 
 
 def modes_to_try(network: Network, wanted: Optional[SelectionMode]) -> tuple[SelectionMode, ...]:
@@ -60,8 +67,11 @@ def quick_limit(config: RunConfig, network: Network) -> float:
     training = training_memory(
         network, expected, config.batch_size, config.frozen, config.micro_batch
     )
-    inference = estimate_memory(network, (), config.batch_size, frozen=FrozenMode.STOCK).total
-    return max(LEAST_MB, training, SHARE_OF_INFERENCE * inference)
+    inference = estimate_memory(network, (), config.batch_size, frozen=FrozenMode.STOCK)
+    least = SHARE_OF_INFERENCE * inference.total
+    if _takes_its_time(config):
+        least = inference.weights + SHARE_OF_ACTIVATIONS * inference.peak_activations
+    return max(LEAST_MB, training, least)
 
 
 def quickest_mode(config: RunConfig, network: Network) -> SelectionMode:
