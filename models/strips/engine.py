@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from models.strips.graph import Node, StripGraph
-from models.strips.windows import Strip
+from models.strips.rows import Strip
 
 
 class Stage(NamedTuple):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Optional
 
 import tensorflow as tf
 
@@ -14,7 +15,7 @@ from models.frozen_mode import FrozenMode
 from models.graph.operations import operations
 from models.strips.engine import Observer, Stage, StripEngine
 from models.strips.graph import StripGraph
-from models.strips.tensors import CountingArithmetic, Meter
+from models.strips.tensors import CountingArithmetic, Meter, OverLimitError
 
 # What a step costs beside its arithmetic: starting the operations of a layer, and bringing its
 # weights into the order that the kernels read. Only to compare plans; as measured on two cores.
@@ -68,17 +69,37 @@ class Planner:
             self._elements[layer] = self._elements.get(layer, 0) + op.elements
         self._peaks: dict[Stage, float] = {}
 
-    def within(self, limit: float) -> StripPlan:
-        """The plan; the one of the least peak where none is within ``limit`` MB."""
+    def within(self, limit: float) -> Optional[StripPlan]:
+        """The quickest plan; None where none is within ``limit`` MB."""
+        fewest: dict[tuple[int, int], Optional[Stage]] = {}
+        fitting = []
+        for ends in self._partitions():
+            stages: list[Stage] = []
+            for start, stop in ends:
+                if (start, stop) not in fewest:
+                    fewest[start, stop] = self._fewest_steps(start, stop, limit)
+                stage = fewest[start, stop]
+                if stage is None:
+                    break
+                stages.append(stage)
+            else:
+                fitting.append(self._plan(stages))
+        return min(fitting, key=lambda plan: plan.overhead, default=None)
+
+    def least(self) -> StripPlan:
+        """The plan of the least peak."""
+        least = [self._plan([self._least(*one) for one in ends]) for ends in self._partitions()]
+        return min(least, key=lambda plan: plan.peak)
+
+    def _partitions(self) -> list[list[tuple[int, int]]]:
+        """All ways to cut the nodes into stages, as starts and stops."""
         forced, offered = self._cuts()
-        plans = []
+        partitions = []
         for count in range(len(offered) + 1):
             for some in itertools.combinations(offered, count):
-                plans.append(self._with_cuts(sorted({*forced, *some}), limit))
-        fitting = [plan for plan in plans if plan.peak <= limit]
-        if fitting:
-            return min(fitting, key=lambda plan: plan.overhead)
-        return min(plans, key=lambda plan: plan.peak)
+                starts = sorted({*forced, *some})
+                partitions.append(list(zip(starts, [*starts[1:], len(self._graph.nodes)])))
+        return partitions
 
     def _cuts(self) -> tuple[list[int], list[int]]:
         """Where a stage has to begin, and where one may.
@@ -103,39 +124,49 @@ class Planner:
                 offered[-1] = this
         return sorted({0, *forced} - {len(nodes)}), [place for *_, place in offered]
 
-    def _with_cuts(self, starts: Sequence[int], limit: float) -> StripPlan:
-        stops = [*starts[1:], len(self._graph.nodes)]
-        stages = [self._fewest_steps(start, stop, limit) for start, stop in zip(starts, stops)]
+    def _plan(self, stages: Sequence[Stage]) -> StripPlan:
         return StripPlan(
-            tuple(stages),
-            max(map(self._peak, stages)),
-            sum(map(self._overhead, stages)),
+            tuple(stages), max(map(self._peak, stages)), sum(map(self._overhead, stages))
         )
 
-    def _fewest_steps(self, start: int, stop: int, limit: float) -> Stage:
-        """The stage in as few strips as fit, or as take least."""
-        rows = [node.rows for node in self._graph.nodes[start:stop]]
-        least = Stage(start, stop, 1)
-        steps = 1
-        while self._peak(least) > limit and steps < max(rows):
-            steps = min(2 * steps, max(rows))
-            finer = Stage(start, stop, steps)
-            if self._peak(finer) < self._peak(least):
-                least = finer
-        return least
+    def _fewest_steps(self, start: int, stop: int, limit: float) -> Optional[Stage]:
+        """The stage in as few strips as fit; None where no number does."""
+        for steps in self._numbers_of_steps(start, stop):
+            stage = Stage(start, stop, steps)
+            peak = self._peaks.get(stage) or self._counted(stage, limit)
+            if peak is not None and peak <= limit:
+                self._peaks[stage] = peak
+                return stage
+        return None
+
+    def _least(self, start: int, stop: int) -> Stage:
+        """The stage that takes least: not always the finest, whose strips are joined more often."""
+        finest = self._numbers_of_steps(start, stop)[-4:]
+        return min((Stage(start, stop, steps) for steps in finest), key=self._peak)
+
+    def _numbers_of_steps(self, start: int, stop: int) -> list[int]:
+        """1, 2, 4... up to one row at a time."""
+        most = max(node.rows for node in self._graph.nodes[start:stop])
+        return [*(2**power for power in range(most.bit_length()) if 2**power < most), most]
 
     def _peak(self, stage: Stage) -> float:
         if stage not in self._peaks:
-            self._peaks[stage] = self._counted(stage)
+            peak = self._counted(stage)
+            assert peak is not None, "there is no limit"
+            self._peaks[stage] = peak
         return self._peaks[stage]
 
-    def _counted(self, stage: Stage) -> float:
-        meter = Meter()
+    def _counted(self, stage: Stage, limit: float = math.inf) -> Optional[float]:
+        """MB of ``stage`` at its peak; None if that is above ``limit``, noticed at once."""
+        meter = Meter(limit * MB)
         arithmetic = CountingArithmetic(meter, self._images, self._at_once, self._elements)
         engine = StripEngine(self._graph, arithmetic, self._observer(meter))
         for one in self._graph.crossing(stage.start):
             engine.put(one, arithmetic.whole(self._graph.nodes[one]))
-        engine.run(stage)
+        try:
+            engine.run(stage)
+        except OverLimitError:
+            return None
         return meter.peak / MB
 
     def _observer(self, meter: Meter) -> Observer:

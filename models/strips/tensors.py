@@ -11,7 +11,7 @@ import tensorflow as tf
 from common.units import FLOAT_BYTES
 from models.kinds import LayerKind, kernels, kind_of
 from models.strips.graph import Node
-from models.strips.windows import Strip, compute_rows
+from models.strips.rows import Strip, compute_rows
 
 # What an operation takes for a moment beside inputs and output, in sizes of the output.
 _MOMENTARY: dict[LayerKind, float] = {
@@ -64,20 +64,34 @@ def by_images(node: Node) -> bool:
     return node.takes_all and bool(node.layer.weights) and node.rows > 1
 
 
+class OverLimitError(Exception):
+    """More bytes are held than may be."""
+
+
 class Meter:
     """Bytes that are held.
+
+    Args:
+        limit: of them, at a time.
 
     Attributes:
         now, peak: now, and the most at a time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit: float = math.inf) -> None:
         self.now = 0
         self.peak = 0
+        self._limit = limit
 
     def note(self, work: float = 0) -> None:
-        """A moment that takes ``work`` bytes beside what is held."""
+        """A moment that takes ``work`` bytes beside what is held.
+
+        Raises:
+            OverLimitError: that is more than the limit.
+        """
         self.peak = max(self.peak, self.now + math.ceil(work))
+        if self.peak > self._limit:
+            raise OverLimitError
 
 
 class _Held:

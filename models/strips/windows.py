@@ -1,20 +1,19 @@
-"""Which rows of its input a layer's rows are made of, and how they are computed alone.
+"""Which rows of its input a layer's rows are made of.
 
 Rows are axis 1: of maps ``[images, rows, columns, channels]``, or tokens ``[images, tokens, ...]``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Optional
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
 
 from models.batch_norm import has_fixed_statistics
 from models.forward import call_layer, inputs_of
-from models.graph.fusion import rectifier
 from models.kinds import LayerKind, exact_kind, kind_of
 
 
@@ -46,19 +45,6 @@ class Window:
         return max(0, min(of, (available + self.before - self.size) // self.stride + 1))
 
 
-class Strip(NamedTuple):
-    """Rows of an input, for a window.
-
-    Attributes:
-        value: ``[images, rows, ...]``, float32; what is padding is not among them.
-        top, bottom: rows of padding before and behind them.
-    """
-
-    value: Any
-    top: int = 0
-    bottom: int = 0
-
-
 def windows_of(layer: tf.keras.layers.Layer) -> tuple[Optional[Window], ...]:
     """The window into each of the layer's inputs; None where any row takes all of the input."""
     inputs = inputs_of(layer)
@@ -72,13 +58,14 @@ def rows_of(tensor: Any) -> int:
     return tensor.shape[1] if tensor.shape.rank > 2 else 1
 
 
-def compute_rows(layer: tf.keras.layers.Layer, strips: Sequence[Strip]) -> tf.Tensor:
-    """Rows of the layer's output from those of its inputs that its windows ask for; dropout off."""
-    rule = _COMPUTED.get(kind_of(layer))
-    if rule is not None:
-        return rule(layer, *strips)
-    values = {id(one): strip.value for one, strip in zip(inputs_of(layer), strips)}
-    return call_layer(layer, values, {})
+def same_padding(layer: Any, axis: int) -> tuple[int, int]:
+    """Zeros before and behind rows (axis 0) or columns (axis 1) of a convolution, as Keras pads."""
+    if layer.padding == "valid":
+        return 0, 0
+    length, stride = layer.input.shape[1 + axis], layer.strides[axis]
+    size = (layer.kernel_size[axis] - 1) * layer.dilation_rate[axis] + 1
+    total = max(0, (-(-length // stride) - 1) * stride + size - length)
+    return total // 2, total - total // 2
 
 
 def _goes_along(tensor: Any, rows: int, window: Optional[Window]) -> bool:
@@ -117,7 +104,7 @@ def _convolution(layer: Any) -> Optional[Window]:
     if not known or layer.data_format != "channels_last":
         return None
     size = (layer.kernel_size[0] - 1) * layer.dilation_rate[0] + 1
-    before, _ = _padding(layer, 0)
+    before, _ = same_padding(layer, 0)
     return Window(size, layer.strides[0], before)
 
 
@@ -187,95 +174,4 @@ _WINDOWS: dict[LayerKind, Callable[[Any], Optional[Window]]] = {
         ),
         lambda _: None,
     ),
-}
-
-
-def _padding(layer: Any, axis: int) -> tuple[int, int]:
-    """Zeros before and behind rows (axis 0) or columns (axis 1), as Keras pads ``same``."""
-    if layer.padding == "valid":
-        return 0, 0
-    length, stride = layer.input.shape[1 + axis], layer.strides[axis]
-    size = (layer.kernel_size[axis] - 1) * layer.dilation_rate[axis] + 1
-    total = max(0, (-(-length // stride) - 1) * stride + size - length)
-    return total // 2, total - total // 2
-
-
-def _explicit_padding(layer: Any, strip: Strip) -> list[list[int]]:
-    return [[0, 0], [strip.top, strip.bottom], list(_padding(layer, 1)), [0, 0]]
-
-
-def _convolve(layer: Any, strip: Strip) -> tf.Tensor:
-    product = tf.nn.conv2d(
-        strip.value,
-        layer.kernel,
-        layer.strides,
-        _explicit_padding(layer, strip),
-        dilations=layer.dilation_rate,
-    )
-    return _with_bias(layer, product)
-
-
-def _convolve_depthwise(layer: Any, strip: Strip) -> tf.Tensor:
-    product = tf.nn.depthwise_conv2d(
-        strip.value,
-        layer.depthwise_kernel,
-        [1, *layer.strides, 1],
-        _explicit_padding(layer, strip),
-        dilations=layer.dilation_rate,
-    )
-    return _with_bias(layer, product)
-
-
-def _with_bias(layer: Any, product: tf.Tensor) -> tf.Tensor:
-    if layer.use_bias:
-        product = tf.nn.bias_add(product, layer.bias)
-    return layer.activation(product)
-
-
-def _pad(layer: Any, strip: Strip) -> tf.Tensor:
-    return tf.pad(strip.value, [[0, 0], [strip.top, strip.bottom], layer.padding[1], [0, 0]])
-
-
-def _normalise(layer: Any, strip: Strip) -> tf.Tensor:
-    """By fixed statistics, as Keras does."""
-    x = strip.value
-    if x.shape.rank != 4 or not (layer.scale and layer.center):
-        return layer(x)
-    output, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=x,
-        scale=layer.gamma,
-        offset=layer.beta,
-        mean=layer.moving_mean,
-        variance=layer.moving_variance,
-        epsilon=layer.epsilon,
-        is_training=False,
-    )
-    return output
-
-
-def _rectify(layer: Any, strip: Strip) -> tf.Tensor:
-    plain, cap = rectifier(layer)
-    if not plain:
-        return layer(strip.value)
-    function = tf.raw_ops.Relu if cap is None else tf.raw_ops.Relu6
-    return function(features=strip.value)
-
-
-def _add(layer: Any, *strips: Strip) -> tf.Tensor:  # noqa: ARG001
-    total = strips[0].value
-    for strip in strips[1:]:
-        total = tf.raw_ops.AddV2(x=total, y=strip.value)
-    return total
-
-
-# Keras' own way takes a fifth of a millisecond for a call. By then, the threads that compute have
-# gone to sleep, and waking them takes longer than a small strip.
-_COMPUTED: dict[LayerKind, Callable[..., tf.Tensor]] = {
-    LayerKind.BATCH_NORM: _normalise,
-    LayerKind.RELU: _rectify,
-    LayerKind.ACTIVATION: _rectify,
-    LayerKind.ADD: _add,
-    LayerKind.CONV: _convolve,
-    LayerKind.DEPTHWISE_CONV: _convolve_depthwise,
-    LayerKind.ZERO_PADDING: _pad,
 }

@@ -15,7 +15,7 @@ from models.layers import Layer
 from models.network import Network
 from selection.betti.distances import distances_from_gram
 from selection.betti.gram_pass import GramPass
-from selection.betti.strip_pass import StripPass
+from selection.betti.strip_pass import NoPlanError, StripPass
 from selection.selection_mode import PoolingWay, SelectionMode
 
 # Blocks that the samples are cut into, in the order in which strips try them: every pair of blocks
@@ -122,17 +122,23 @@ class Pooling:
         self, network: Network, samples: int, mini_batch: int, way: PoolingWay
     ) -> tuple[list[np.ndarray], StripPass]:
         """Of the fewest passes that keep to the limit; else of those that take least."""
-        found = []
-        for blocks in BLOCKS if way.strict else BLOCKS[:1]:
+        tried = BLOCKS if way.strict else BLOCKS[:1]
+        for blocks in tried:
             groups = _pairs(samples, -(-samples // blocks))
-            images = max(map(len, groups))
-            one_pass = StripPass(
-                network, self._layers, images, mini_batch, way.limit, by_channel=self._by_channel
-            )
-            if way.limit is None or one_pass.weights + one_pass.plan.peak <= way.limit:
-                return groups, one_pass
-            found.append((groups, one_pass))
-        return min(found, key=lambda one: one[1].plan.peak)
+            try:
+                one_pass = StripPass(
+                    network,
+                    self._layers,
+                    max(map(len, groups)),
+                    mini_batch,
+                    way.limit,
+                    strict=blocks != tried[-1],
+                    by_channel=self._by_channel,
+                )
+            except NoPlanError:
+                continue
+            return groups, one_pass
+        raise AssertionError("the last one need not keep to the limit")
 
     def __call__(self, images: np.ndarray, reduce: Callable[[np.ndarray], Any]) -> list:
         """``reduce(distances)`` of each layer, over all ``images`` as one point cloud.

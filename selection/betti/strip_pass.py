@@ -25,6 +25,24 @@ from models.strips.tensors import TensorArithmetic
 from selection.betti.distances import channel_grams, column_parts, host_gram
 from selection.betti.gram_pass import Receiver
 
+# Found once: a run asks for what the selection will take before it selects.
+_PLANS: weakref.WeakKeyDictionary[tf.keras.Model, dict[tuple, Optional[StripPlan]]]
+_PLANS = weakref.WeakKeyDictionary()
+
+
+def _once(
+    known: dict[tuple, Optional[StripPlan]],
+    key: tuple,
+    find: Callable[[], Optional[StripPlan]],
+) -> Optional[StripPlan]:
+    if key not in known:
+        known[key] = find()
+    return known[key]
+
+
+class NoPlanError(Exception):
+    """No number of strips keeps to the limit."""
+
 
 class StripPass:
     """The same as ``GramPass``, within a limit of memory.
@@ -44,6 +62,7 @@ class StripPass:
         mini_batch: int,
         limit: Optional[float],
         *,
+        strict: bool = False,
         by_channel: bool = False,
     ) -> None:
         """For ``layers`` of ``network``, in execution order.
@@ -52,7 +71,11 @@ class StripPass:
             samples: images of a pass.
             mini_batch: images that attention takes at a time.
             limit: MB that the pass should keep to, weights included; None for as few as possible.
+            strict: it has to keep to them; else it takes as few as possible where it cannot.
             by_channel: one Gram matrix for every output channel instead of one for all.
+
+        Raises:
+            NoPlanError: it has to, and cannot.
         """
         self._layers = tuple(layers)
         self._at_once = mini_batch
@@ -62,18 +85,26 @@ class StripPass:
             self._graph.number[id(layer.keras_layer)]: at for at, layer in enumerate(layers)
         }
         self.weights = network.model.count_params() * FLOAT_BYTES / MB
-        self.plan = _known_plan(
+        planner = Planner(
             network.model,
-            (tuple(layer.index for layer in layers), samples, mini_batch, limit, by_channel),
-            lambda: Planner(
-                network.model,
-                self._graph,
-                samples,
-                mini_batch,
-                observed=set(self._positions),
-                sums=samples**2 * 8 if by_channel else 0,
-            ).within(0.0 if limit is None else limit - self.weights),
+            self._graph,
+            samples,
+            mini_batch,
+            observed=set(self._positions),
+            sums=samples**2 * 8 if by_channel else 0,
         )
+        chosen = tuple(layer.index for layer in layers), samples, mini_batch, by_channel
+        known = _PLANS.setdefault(network.model, {})
+        plan = None
+        if limit is not None:
+            most = limit - self.weights
+            plan = _once(known, (*chosen, limit), lambda: planner.within(most))
+            if plan is None and strict:
+                raise NoPlanError
+        if plan is None:
+            plan = _once(known, (*chosen, None), planner.least)
+        assert plan is not None, "there is always one that takes least"
+        self.plan: StripPlan = plan
 
     def __call__(self, images: np.ndarray, receive: Receiver) -> list:
         """As of ``GramPass``."""
@@ -84,18 +115,6 @@ class StripPass:
                 engine.run(stage)
             grams.wait()
         return grams.results
-
-
-_PLANS: weakref.WeakKeyDictionary[tf.keras.Model, dict[tuple, StripPlan]]
-_PLANS = weakref.WeakKeyDictionary()
-
-
-def _known_plan(model: tf.keras.Model, key: tuple, make: Callable[[], StripPlan]) -> StripPlan:
-    """Made once: a run asks for what the selection will take before it selects."""
-    known = _PLANS.setdefault(model, {})
-    if key not in known:
-        known[key] = make()
-    return known[key]
 
 
 class _Grams:

@@ -142,7 +142,8 @@ def test_a_plan_keeps_to_its_limit_and_takes_no_more_strips_than_that_needs():
     planner = Planner(model, graph, 40, 8, observed=range(len(graph.nodes)))
     whole = planner.within(1e9)
     assert {stage.steps for stage in whole.stages} == {1} and whole.overhead == 0.0
-    least = planner.within(0.0)
+    assert planner.within(0.0) is None
+    least = planner.least()
     assert least.peak < 0.9 * whole.peak
     between = planner.within((least.peak + whole.peak) / 2)
     assert least.peak <= between.peak <= (least.peak + whole.peak) / 2

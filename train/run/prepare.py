@@ -10,6 +10,7 @@ from common.errors import UserError
 from models.network import Network, build_network
 from models.registry import BACKBONES
 from selection.selection import Selection, load_selection
+from selection.selection_mode import SelectionMode
 from train.config.run_config import RunConfig
 from train.data.datasets import DataBundle, load_dataset
 from train.data.image_store import ImageSet
@@ -60,6 +61,12 @@ def prepare(config: RunConfig) -> tuple[Setting, Network]:
         raise UserError(
             f"--micro_batch {config.micro_batch} does not go with --bn_mode paper for "
             f"{network.backbone.title}: batch norm by the statistics of a batch needs all of it"
+        )
+    if config.selection_mode is SelectionMode.STRIPS and network.batch_statistics:
+        raise UserError(
+            f"--selection_mode strips does not go with --bn_mode paper for "
+            f"{network.backbone.title}: batch norm by the statistics of a batch needs all of each "
+            "map; use fast or pairs"
         )
     config = check_budget(config, network)
     given = None

@@ -33,7 +33,7 @@ from train.schedule.registry import schedule_for
 from train.trainer import EpochResult
 
 OUT_OF_MEMORY = (
-    "out of memory; a smaller --batch_size or --rho, --memory_budget or --selection_mode pairs "
+    "out of memory; a smaller --batch_size or --rho, --memory_budget or --selection_mode strips "
     "take less (--plan says how much)"
 )
 
