@@ -135,21 +135,31 @@ def _run(output, *flags: str) -> int:
 
 def test_a_budget_below_the_head_says_what_would_do(tmp_path, capsys):
     flags = ["--train_type", "random_k_training", "--head", "always", "--select_only"]
+    flags += ["--micro_batch", "8"]
     assert_refused([*DIGITS, *flags, "--memory_budget", "1.5"], "too small", tmp_path, capsys)
     main([*DIGITS, *flags, "--memory_budget", "1.5", "--output_dir", str(tmp_path)])
     message = capsys.readouterr().err
+    assert "or --micro_batch auto" in message
     smallest = re.search(r"use at least ([\d.]+)", message).group(1)
-    batch = re.search(r"or --batch_size (\d+)", message).group(1)
     below = f"{float(smallest) - 0.01:.2f}"
     assert_refused([*DIGITS, *flags, "--memory_budget", below], smallest, tmp_path, capsys)
     assert _run(tmp_path / "a", *flags, "--memory_budget", smallest) == 0
-    assert _run(tmp_path / "b", *flags, "--memory_budget", "1.5", "--batch_size", batch) == 0
+    flags[-2:] = []
+    assert _run(tmp_path / "b", *flags, "--memory_budget", "1.5") == 0
     assert_refused(
         [*DIGITS, *flags, "--memory_budget", "0.1"],
         "--batch_size 1 would take",
         tmp_path / "c",
         capsys,
     )
+
+
+def test_a_smaller_batch_is_named_where_it_would_do(tmp_path, capsys):
+    """Fisher information takes a backward pass over the mini-batch, whatever is trained how."""
+    flags = ["--train_type", "fisher_training", "--head", "always", "--select_only"]
+    main([*DIGITS, *flags, "--memory_budget", "3", "--output_dir", str(tmp_path)])
+    batch = re.search(r"or --batch_size (\d+)", capsys.readouterr().err).group(1)
+    assert _run(tmp_path / "b", *flags, "--memory_budget", "3", "--batch_size", batch) == 0
 
 
 def test_a_budget_without_room_for_the_first_layer_is_refused(tmp_path, capsys):
@@ -159,9 +169,10 @@ def test_a_budget_without_room_for_the_first_layer_is_refused(tmp_path, capsys):
     flags = [*DIGITS, "--train_type", "random_k_training", "--seed", str(seed)]
     network = tiny_network()
     head, first = (
-        training_memory(network, trained_of(layer), 8, FrozenMode.LEAN)
+        training_memory(network, trained_of(layer), 8, FrozenMode.LEAN, 1)
         for layer in (network.head, network.layers[0])
     )
+    assert head < first
     between = str(MARGIN * (head + first) / 2)
     message = "no room for the first layer"
     assert_refused([*flags, "--memory_budget", between], message, tmp_path, capsys)

@@ -75,6 +75,11 @@ def check_budget(config: RunConfig, network: Network) -> RunConfig:
 
 
 def _smaller_batch(config: RunConfig, network: Network, mode: SelectionMode, limit: float) -> str:
+    """What else would keep the budget, if anything does."""
+    if config.micro_batch is not None:
+        config = replace(config, micro_batch=None)
+        if max(_least(config, network, config.batch_size, mode).values()) <= limit:
+            return ", or --micro_batch auto"
     size = config.batch_size
     while size > 1:
         size //= 2
