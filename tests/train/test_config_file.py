@@ -10,7 +10,6 @@ import pytest
 
 from main import main
 from models.frozen_mode import FrozenMode
-from selection.selection_mode import SelectionMode
 from tests.helpers import assert_refused
 from train.config.command_line import parse_args
 from train.config.resolve import resolve
@@ -61,7 +60,7 @@ def test_the_command_line_goes_before_the_file(tmp_path):
         rho=0.5,
         select_only=False,
         frozen=FrozenMode.LEAN,
-        selection_mode=SelectionMode.FAST,
+        selection_mode=None,
     )
 
 
