@@ -30,6 +30,7 @@ SECTIONS = {
     "rho": ("Training step, by rho", "training_step:cost_by_rho"),
     "channels": ("Training some channels", "channel_slices:channels"),
     "micro": ("A few images at a time", "micro_batches:micro_batches"),
+    "front": ("The front in slices", "front_slices:front_slices"),
     "input": ("Input pipeline", "input_pipeline:input_pipeline"),
     "start_up": ("Start-up", "start_up:start_up"),
     "checkpoints": ("Checkpoints", "checkpoint_cost:checkpoints"),
