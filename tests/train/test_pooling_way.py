@@ -37,7 +37,6 @@ def settled(network, *flags):
 def test_small_networks_are_gone_through_at_once():
     network = tiny_network()
     config = check_budget(parse_args(DIGITS), network)
-    assert config.selection_mode is SelectionMode.FAST
     assert pooling_way(config, network) == PoolingWay()
 
 
@@ -60,8 +59,8 @@ def test_a_selection_takes_no_more_than_what_comes_after(mobilenet):
 
 
 def test_train_types_that_do_not_pool_are_left_alone(mobilenet):
-    config, way = settled(mobilenet, "--train_type", "last_k_training")
-    assert way == PoolingWay() and config.selection_mode is SelectionMode.FAST
+    _, way = settled(mobilenet, "--train_type", "last_k_training")
+    assert way == PoolingWay()
 
 
 def test_a_budget_takes_fewer_images_at_a_time_before_it_gives_up_layers(mobilenet):
@@ -103,3 +102,15 @@ def test_strips_are_refused_with_batch_statistics(tmp_path, capsys):
     assert_refused(
         flags, "--selection_mode strips does not go with --bn_mode paper", tmp_path, capsys
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("train_type", ["act_norm_betti_train", "full_training"])
+def test_what_a_run_settled_can_be_asked_for_again(train_type, tmp_path):
+    """Of a train type that has no use for it, the mode is not written down."""
+    place = ["--output_dir", str(tmp_path), "--run_name"]
+    few = ["--num_epochs", "1", "--max_steps", "1", "--train_type", train_type]
+    assert main([*DIGITS, *few, *place, "one"]) == 0
+    settings = json.loads((tmp_path / "one" / "config.json").read_text())
+    assert ("selection_mode" in settings["settled"]) == (train_type != "full_training")
+    assert main(["--config", str(tmp_path / "one" / "config.json"), *place, "two"]) == 0

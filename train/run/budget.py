@@ -26,7 +26,7 @@ from train.estimates import (
     micro_batch_of,
     settled_training_memory,
 )
-from train.run.pooling import modes_to_try, pooled_samples_of, pooling_way, quickest_mode
+from train.run.pooling import modes_to_try, pooled_samples_of, pooling_way
 
 # What micro-batches cost: ``python -m benchmarks --only micro``, on two AVX2 cores.
 TIME_OF_HALF, TIME_OF_ONE = 1.14, 1.71
@@ -44,7 +44,7 @@ def memory_budget(config: RunConfig, network: Network) -> Optional[MemoryBudget]
 
 
 def check_budget(config: RunConfig, network: Network) -> RunConfig:
-    """``config`` with ``--selection_mode auto`` settled; refuses a budget that cannot be kept.
+    """``config``, with a budget its ``--selection_mode auto`` replaced; refuses one not to be kept.
 
     That is one which training the head alone, the selection or an evaluation batch that was asked
     for does not keep; nothing has run by then.
@@ -55,8 +55,6 @@ def check_budget(config: RunConfig, network: Network) -> RunConfig:
     """
     limit = config.memory_budget
     if limit is None:
-        if config.selection_mode is None:
-            return replace(config, selection_mode=quickest_mode(config, network))
         return config
     modes = modes_to_try(network, config.selection_mode)
     for mode in modes:

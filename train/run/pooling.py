@@ -29,9 +29,15 @@ def pooled_samples_of(config: RunConfig) -> int:
     return samples * config.selection_batches if config.aggregation == "pool" else samples
 
 
+def pools(config: RunConfig) -> bool:
+    """Whether the run makes a cloud of pooled images."""
+    by_betti = train_type_named(config.train_type).by_betti
+    return by_betti and config.aggregation == "pool" and config.selection_file is None
+
+
 def pooling_way(config: RunConfig, network: Network) -> PoolingWay:
-    """That of ``config``, of which ``selection_mode`` is settled, or ``FAST``."""
-    mode = config.selection_mode or SelectionMode.FAST
+    """What ``config`` asks for, or what ``auto`` comes to."""
+    mode = config.selection_mode or quickest_mode(config, network)
     if mode is not SelectionMode.STRIPS:
         return PoolingWay(mode)
     if config.memory_budget is not None:
@@ -79,14 +85,13 @@ def quickest_mode(config: RunConfig, network: Network) -> SelectionMode:
 
     ``PAIRS`` is not taken by itself: it needs many times the arithmetic.
     """
-    entry = train_type_named(config.train_type)
-    if not entry.by_betti or config.aggregation != "pool" or network.batch_statistics:
+    if not pools(config) or network.batch_statistics:
         return SelectionMode.FAST
     fast = estimate_selection_memory(
         network,
         selection_batch_size(config.batch_size),
         pooled_samples_of(config),
-        entry.cost,
+        train_type_named(config.train_type).cost,
     )
     assert fast is not None, "Betti numbers take forward passes"
     fits = fast.total <= quick_limit(config, network)

@@ -23,7 +23,7 @@ class Setting:
     """What stays as it is throughout a run. The network, which may shrink, is not part of it.
 
     Attributes:
-        config: with ``selection_mode`` settled.
+        config: with a memory budget, ``selection_mode`` settled.
         given: the selection in ``--selection_file``; None without one.
         rates: learning rate and weight decay over all steps.
         steps_per_epoch: optimizer steps in an epoch.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from contextlib import AbstractContextManager
-from typing import Optional
+from typing import Any, Optional
 
 import tensorflow as tf
 
@@ -158,17 +158,19 @@ class Recorder:
         if selection.num_selected and not selection.layers[-1].selected:
             print(console.FROZEN_HEAD_WARNING, flush=True)
 
-    def settle(self, eval_batch_size: int, micro_batch: Optional[int]) -> None:
+    def settle(self, eval_batch_size: int, **others: Any) -> None:
         """What was ``auto`` until the first selection, for ``config.json``.
 
         Args:
             eval_batch_size: images per mini-batch of the evaluation from now on.
-            micro_batch: images at a time in the first stage's training.
+            others: what they came to, by name; None for what there is not.
         """
         self._eval_batch_size = eval_batch_size
+        asked = self._setting.config
         settled = {"eval_batch_size": eval_batch_size}
-        if micro_batch != self._setting.config.micro_batch and micro_batch is not None:
-            settled["micro_batch"] = micro_batch
+        for name, value in others.items():
+            if getattr(asked, name) is None and value is not None:
+                settled[name] = value
         self.directory.write_config(self._setting.config, self._inputs, **settled)
 
     def tensorboard(self) -> AbstractContextManager:

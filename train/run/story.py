@@ -22,6 +22,7 @@ from train.run.directory import check_output_dir
 from train.run.dry_run import dry_run_json, dry_run_rows, dry_run_text
 from train.run.evaluation import settled_batch_size
 from train.run.phase_estimates import largest
+from train.run.pooling import pooling_way, pools
 from train.run.prepare import Setting, prepare
 from train.run.progress import batch_bar, step_bar
 from train.run.recorder import Recorder
@@ -148,7 +149,11 @@ def _begins(setting: Setting, recorder: Recorder, schedule: TrainingSchedule) ->
     trained = recorder.stage.trainer.trained
     network = recorder.network
     micro_batch = micro_batch_of(config, network, trained)
-    recorder.settle(settled_batch_size(config, network, trained), micro_batch)
+    recorder.settle(
+        settled_batch_size(config, network, trained),
+        micro_batch=micro_batch,
+        selection_mode=pooling_way(config, network).mode if pools(config) else None,
+    )
     line = micro_batch_line(config, network, trained)
     if line:
         print(line, flush=True)
