@@ -25,7 +25,7 @@ def test_ties_go_to_the_lower_index(betti, count, expected, monkeypatch):
     network = tiny_network()
     number = network.layers[0].activation.shape[-1]
     by_layer = [betti + [-1] * (number - len(betti))]
-    monkeypatch.setattr(channels, "channel_betti", lambda *_: by_layer)
+    monkeypatch.setattr(channels, "_counted", lambda *_: by_layer)
     chosen = [True] + [False] * (len(network.layers) - 1)
     selection = make_selection(network.layers, chosen, train_type="t")
     images = random_pixels(16)
