@@ -73,6 +73,7 @@ def test_no_allocator_figure_is_none():
     assert result["rss"] > 50
 
 
+@pytest.mark.alone
 def test_rss_is_sampled_inside_the_block():
     before, after = PhaseMeter(), PhaseMeter()
     with before:
