@@ -16,8 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.harness import Effort, ratio, table, timed
-from benchmarks.subjects import BATCH_SIZE, new_network, one_step, whole_layers
-from common.timing import seconds_in_turn
+from benchmarks.subjects import BATCH_SIZE, new_network, steps_in_turn, whole_layers
 from models.frozen_mode import FrozenMode
 from models.memory.fresh_process import fresh
 from models.network import Network
@@ -96,14 +95,12 @@ def step_seconds(
 ) -> dict[str, list[float]]:
     """Of both ways at each rho_ch, in turn in this process."""
     network = new_network(name)
-    batch = noise_batch(network, BATCH_SIZE)
     trainers = {
         f"{way} {rho_ch}": _trainer(way, network, _parts(network, indices, rho_ch))
         for rho_ch in SHARES
         for way in WAYS
     }
-    calls = {key: lambda one=one: one_step(one, batch) for key, one in trainers.items()}
-    return seconds_in_turn(calls, repeats, seconds, warm_up=1)
+    return steps_in_turn(network, trainers, repeats, seconds)
 
 
 def channels(effort: Effort) -> str:

@@ -9,8 +9,7 @@ import statistics
 from collections.abc import Sequence
 
 from benchmarks.harness import Effort, judged, ratio, table, timed
-from benchmarks.subjects import BATCH_SIZE, new_network, one_step, two_choices, whole_layers
-from common.timing import seconds_in_turn
+from benchmarks.subjects import BATCH_SIZE, new_network, steps_in_turn, two_choices, whole_layers
 from memory_utils import estimate_memory
 from models.memory.fresh_process import fresh
 from train.step_memory import RATES, allocator_peak, noise_batch
@@ -35,16 +34,12 @@ def step_seconds(
 ) -> dict[str, list[float]]:
     """In slices and of the whole batch, in turn in this process."""
     network = new_network(name)
-    batch = noise_batch(network, BATCH_SIZE)
     trained = whole_layers(network, list(indices))
     trainers = {
         way: Trainer(network, trained, RATES, in_slices=way == "slices")
         for way in ("slices", "whole")
     }
-    calls = {
-        way: lambda trainer=trainer: one_step(trainer, batch) for way, trainer in trainers.items()
-    }
-    return seconds_in_turn(calls, repeats, seconds, warm_up=1)
+    return steps_in_turn(network, trainers, repeats, seconds)
 
 
 def front_slices(effort: Effort) -> str:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import statistics
 
 from benchmarks.harness import Effort, ratio, table, timed
-from benchmarks.subjects import BATCH_SIZE, new_network, one_step, whole_layers
-from common.timing import seconds_in_turn
+from benchmarks.subjects import BATCH_SIZE, new_network, steps_in_turn, whole_layers
 from memory_utils import estimate_memory
 from models.memory.fresh_process import fresh
 from models.network import Network
@@ -36,12 +35,8 @@ def step_seconds(
 ) -> dict[str, list[float]]:
     """By images at a time, in turn in this process."""
     network = new_network(name)
-    batch = noise_batch(network, BATCH_SIZE)
     trainers = {str(size): _trainer(network, size) for size in sizes}
-    calls = {
-        size: lambda trainer=trainer: one_step(trainer, batch) for size, trainer in trainers.items()
-    }
-    return seconds_in_turn(calls, repeats, seconds, warm_up=1)
+    return steps_in_turn(network, trainers, repeats, seconds)
 
 
 def _trainer(network: Network, size: int) -> Trainer:

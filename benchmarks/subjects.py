@@ -6,11 +6,13 @@ layers AdaBet selects.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
 
+from common.timing import seconds_in_turn
 from memory_utils import estimate_memory
 from models.frozen_mode import FrozenMode
 from models.network import Network, build_network
@@ -68,6 +70,15 @@ def whole_layers(network: Network, indices: list[int] | None) -> list[Trained]:
     """All variables of these layers; of every layer for None."""
     layers = network.layers if indices is None else [network.layers[index] for index in indices]
     return [Trained(variable, None, layer) for layer in layers for variable in layer.variables]
+
+
+def steps_in_turn(
+    network: Network, trainers: Mapping[str, Trainer], repeats: int, seconds: float
+) -> dict[str, list[float]]:
+    """Seconds of a step of each of ``trainers`` of ``network`` on one batch, in turn."""
+    batch = noise_batch(network, BATCH_SIZE)
+    calls = {way: lambda one=one: one_step(one, batch) for way, one in trainers.items()}
+    return seconds_in_turn(calls, repeats, seconds, warm_up=1)
 
 
 def one_step(trainer: Trainer, batch: tuple[tf.Tensor, tf.Tensor]) -> None:

@@ -13,11 +13,10 @@ import statistics
 from collections.abc import Mapping
 
 from benchmarks.harness import Effort, deviation, judged, ratio, table, timed
-from benchmarks.subjects import BATCH_SIZE, new_network, one_step, whole_layers
-from common.timing import seconds_in_turn
+from benchmarks.subjects import new_network, steps_in_turn, whole_layers
 from models.frozen_mode import FrozenMode
 from models.memory.fresh_process import fresh
-from train.step_memory import RATES, noise_batch
+from train.step_memory import RATES
 from train.trainer import Trainer
 
 RHO = 0.1
@@ -128,13 +127,11 @@ def _seconds(name: str, ways: dict, effort: Effort) -> dict[str, list[float]]:
 def step_seconds(name: str, ways: dict, repeats: int, seconds: float) -> dict[str, list[float]]:
     """Seconds per step of each way (layer indices, or None for all; frozen), in turn."""
     network = new_network(name)
-    batch = noise_batch(network, BATCH_SIZE)
     trainers = {
         way: Trainer(network, whole_layers(network, indices), RATES, frozen=FrozenMode(frozen))
         for way, (indices, frozen) in ways.items()
     }
-    calls = {way: lambda one=one: one_step(one, batch) for way, one in trainers.items()}
-    return seconds_in_turn(calls, repeats, seconds, warm_up=1)
+    return steps_in_turn(network, trainers, repeats, seconds)
 
 
 def cost_by_rho(effort: Effort) -> str:

@@ -7,6 +7,7 @@ the memory. The last ones have small maps and large weights, which are better re
 from __future__ import annotations
 
 import math
+import weakref
 from dataclasses import dataclass
 from typing import Optional
 
@@ -31,11 +32,21 @@ class Front:
     layers: frozenset[int]
 
 
+# Worked out once for each model: a memory budget asks for it a hundred times.
+_KNOWN: weakref.WeakKeyDictionary[tf.keras.Model, Optional[Front]] = weakref.WeakKeyDictionary()
+
+
 def front_of(model: tf.keras.Model) -> Optional[Front]:
     """That of a flat functional model of which no image's result depends on the others.
 
-    None if there is nothing to gain, as with small images.
+    None if its first layer with a kernel has no map or sequence.
     """
+    if model not in _KNOWN:
+        _KNOWN[model] = _front_of(model)
+    return _KNOWN[model]
+
+
+def _front_of(model: tf.keras.Model) -> Optional[Front]:
     first = next((layer for layer in model.layers if kind_of(layer) in LINEAR), None)
     if first is None or not _positions(first):
         return None

@@ -59,7 +59,7 @@ def simulate(
     values = _Values(step, memory)
     rest = list(graph)
     if front is not None and front.images < batch_size:
-        small = Step(graph, trained, front.images, shares or {}, stay)
+        small = step.of_images(front.images)
         rest = _in_slices(step.before_gradients(front.layers), small, values, memory)
     _forward(rest, step, values)
     kept = _kept_bytes(step, values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -60,6 +61,12 @@ class Step:
         for tensor in stay:
             self.kept[tensor].tensors.add(tensor)
         self._read_masks_off_kept_outputs()
+
+    def of_images(self, count: int) -> Step:
+        """The same step on so many images at a time, as far as nothing is kept of them."""
+        some = copy.copy(self)
+        some._batch = count
+        return some
 
     def before_gradients(self, layers: Collection[int]) -> list[Operation]:
         """The operations, of ``layers`` by ``id``, before anything that has a gradient."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Optional
@@ -9,12 +10,15 @@ from typing import Any, Optional
 import numpy as np
 import tensorflow as tf
 
-from models.batch_norm import FixedBatchNormalization, has_batch_statistics
+from models.batch_norm import (
+    FixedBatchNormalization,
+    has_batch_statistics,
+    has_fixed_statistics,
+)
 from models.forward import Override, forward
 from models.layers import Layer
 from models.network import Network
 from selection.betti.distances import channel_grams, layer_gram, weighted_grams
-from selection.betti.norms import enough_positions, norms_behind, squared_scale
 
 WAITING = 4  # results that the device may be ahead of the host
 
@@ -115,12 +119,21 @@ class GramPass:
         forward(self._network.model, tf.cast(images, tf.float32), overrides)
 
     def _norms_read_with(self, samples: int) -> dict[int, int]:
-        """Those of :func:`norms_behind` that are cheaper to read with the layer before them."""
-        return {
-            at: norm
-            for at, norm in norms_behind(self._layers).items()
-            if enough_positions(self._layers[at].activation.shape, samples)
-        }
+        """Position of a layer -> position of the batch norm that only scales and shifts it."""
+        producers = {id(layer.activation): at for at, layer in enumerate(self._layers)}
+        norms: dict[int, int] = {}
+        for at, layer in enumerate(self._layers):
+            norm, shape = layer.keras_layer, layer.activation.shape
+            # With fewer positions than samples, a channel's Gram matrix would be larger than
+            # the channel, and adding them up would take longer than reading once more.
+            if (
+                has_fixed_statistics(norm)
+                and list(norm.axis) == [shape.rank - 1]
+                and math.prod(shape[1:-1]) >= samples
+                and id(norm.input) in producers
+            ):
+                norms.setdefault(producers[id(norm.input)], at)
+        return norms
 
     def _reduction(self, position: int, norm: Optional[int]) -> Reduction:
         """Hands over what is made of the activation of one layer, or of it and its norm."""
@@ -130,7 +143,7 @@ class GramPass:
                 return [self._hand_over(position, channel_grams(activation))]
             if norm is None:
                 return [self._hand_over(position, layer_gram(activation))]
-            squares = squared_scale(self._layers[norm].keras_layer)
+            squares = _squared_scale(self._layers[norm].keras_layer)
             both = weighted_grams(activation, tf.stack([tf.ones_like(squares), squares]))
             return [self._hand_over(position, both[0]), self._hand_over(norm, both[1])]
 
@@ -163,3 +176,16 @@ def _observed(compute: Override, reduce: Reduction, done: list[tf.Operation]) ->
             return tf.identity(output)
 
     return call
+
+
+def _squared_scale(norm: FixedBatchNormalization) -> tf.Tensor:
+    """By how much batch norm scales squared distances, float64 ``[channels]``.
+
+    NaN where its shift is not finite, so that this is noticed as in any other layer.
+    """
+    scale = tf.math.rsqrt(norm.moving_variance + norm.epsilon)
+    if norm.gamma is not None:
+        scale *= norm.gamma
+    shift = norm.moving_mean if norm.beta is None else norm.moving_mean + norm.beta
+    squares = tf.cast(scale, tf.float64) ** 2
+    return tf.where(tf.math.is_finite(shift), squares, np.nan)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Optional
 
@@ -109,7 +109,7 @@ class StripPass:
     def __call__(self, images: np.ndarray, receive: Receiver) -> list:
         """As of ``GramPass``."""
         with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as host:
-            grams = _Grams(self, receive, host)
+            grams = _Grams(self._layers, self._positions, self._by_channel, receive, host)
             engine = StripEngine(self._graph, TensorArithmetic(images, self._at_once), grams.add)
             for stage in self.plan.stages:
                 engine.run(stage)
@@ -123,10 +123,18 @@ class _Grams:
     Threads of their own add a strip up while the next operation runs; no more than one waits.
     """
 
-    def __init__(self, strips: StripPass, receive: Receiver, host: Executor) -> None:
-        self._layers = strips._layers
-        self._positions = strips._positions
-        self._by_channel = strips._by_channel
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        positions: Mapping[int, int],
+        by_channel: bool,
+        receive: Receiver,
+        host: Executor,
+    ) -> None:
+        """``positions`` are places among ``layers``, by number of the node."""
+        self._layers = layers
+        self._positions = positions
+        self._by_channel = by_channel
         self._receive = receive
         self._host = host
         self._at_work: Optional[tuple[int, bool, list[Future]]] = None

@@ -82,8 +82,11 @@ def epoch_batches(
         )
     order = np.random.default_rng([seed, epoch]).permutation(len(image_set))
 
+    def samples_of(batch: int) -> np.ndarray:
+        return order[batch * batch_size : (batch + 1) * batch_size]
+
     def make(batch: int, some: slice = slice(None)) -> Batch:
-        chosen = order[batch * batch_size : (batch + 1) * batch_size]
+        chosen = samples_of(batch)
         state = np.random.SeedSequence([seed, epoch, batch]).generate_state(2)
         mirrored, angles = _draw(len(chosen), state, flip, rotation)
         chosen = chosen[some]
@@ -93,14 +96,11 @@ def epoch_batches(
     numbers = range(first, math.ceil(len(image_set) / batch_size))
     if part is None:
         return _made_ahead(make, numbers)
-    sizes = [min(batch_size, len(image_set) - batch * batch_size) for batch in numbers]
+    labels = [image_set.labels[samples_of(batch)] for batch in numbers]
     parts = [
         (batch, slice(start, start + part))
-        for batch, size in zip(numbers, sizes)
-        for start in range(0, size, part)
-    ]
-    labels = [
-        image_set.labels[order[batch * batch_size : (batch + 1) * batch_size]] for batch in numbers
+        for batch, of_batch in zip(numbers, labels)
+        for start in range(0, len(of_batch), part)
     ]
     return _in_parts(_made_ahead(lambda one: make(*one), parts), labels, part)
 

@@ -23,7 +23,6 @@ from train.estimates import (
     MARGIN,
     inference_memory,
     least_training_memory,
-    micro_batch_of,
     settled_training_memory,
 )
 from train.run.pooling import modes_to_try, pooled_samples_of, pooling_way
@@ -136,9 +135,8 @@ def fits_mark(config: RunConfig, training_mb: float) -> str:
     return "fits" if MARGIN * training_mb <= config.memory_budget else "does not fit"
 
 
-def micro_batch_line(config: RunConfig, network: Network, trained: Sequence[Trained]) -> str:
-    """How many images at a time the budget leaves, and what that costs; empty if that is all."""
-    size = micro_batch_of(config, network, trained)
+def micro_batch_line(config: RunConfig, size: Optional[int]) -> str:
+    """That the budget leaves ``size`` images at a time, and what that costs; empty for None."""
     if size is None or config.micro_batch is not None:
         return ""
     return (

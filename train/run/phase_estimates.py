@@ -76,14 +76,13 @@ class PhaseEstimates:
             return Accounts()
         cost = train_type_named(selection.train_type).cost
         at_once = selection.figures.get("images_per_pass", selection.samples)
-        strips = selection.figures.get("strips_mb")
         # A backward pass takes the images that were looked at, and no more.
         size = selection_batch_size(self._config.batch_size) if cost == "forward" else at_once
-        estimate = estimate_selection_memory(network, size, at_once, cost)
-        return Accounts(
-            strips or (None if estimate is None else estimate.total),
-            paper_selection_memory(network, cost, size),
-        )
+        estimate = selection.figures.get("strips_mb")
+        if estimate is None:
+            whole = estimate_selection_memory(network, size, at_once, cost)
+            estimate = None if whole is None else whole.total
+        return Accounts(estimate, paper_selection_memory(network, cost, size))
 
 
 def largest(one: Optional[float], other: Optional[float]) -> Optional[float]:

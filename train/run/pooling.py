@@ -36,13 +36,22 @@ def pools(config: RunConfig) -> bool:
 
 
 def pooling_way(config: RunConfig, network: Network) -> PoolingWay:
-    """What ``config`` asks for, or what ``auto`` comes to."""
-    mode = config.selection_mode or quickest_mode(config, network)
-    if mode is not SelectionMode.STRIPS:
+    """What ``config`` asks for, or what ``auto`` comes to: the quickest that keeps to its limit.
+
+    ``PAIRS`` is not taken by itself: it needs many times the arithmetic.
+    """
+    mode = config.selection_mode
+    if mode is None and (not pools(config) or network.batch_statistics):
+        mode = SelectionMode.FAST
+    if mode is not None and mode is not SelectionMode.STRIPS:
         return PoolingWay(mode)
     if config.memory_budget is not None:
-        return PoolingWay(mode, config.memory_budget / MARGIN, strict=True)
-    return PoolingWay(mode, quick_limit(config, network), strict=_takes_its_time(config))
+        limit, strict = config.memory_budget / MARGIN, True
+    else:
+        limit, strict = quick_limit(config, network), _takes_its_time(config)
+    if mode is None and _fast_memory(config, network) <= limit:
+        return PoolingWay(SelectionMode.FAST)
+    return PoolingWay(SelectionMode.STRIPS, limit, strict)
 
 
 def _takes_its_time(config: RunConfig) -> bool:
@@ -80,13 +89,8 @@ def quick_limit(config: RunConfig, network: Network) -> float:
     return max(LEAST_MB, training, least)
 
 
-def quickest_mode(config: RunConfig, network: Network) -> SelectionMode:
-    """``--selection_mode auto`` without a budget: the quickest that keeps to the limit.
-
-    ``PAIRS`` is not taken by itself: it needs many times the arithmetic.
-    """
-    if not pools(config) or network.batch_statistics:
-        return SelectionMode.FAST
+def _fast_memory(config: RunConfig, network: Network) -> float:
+    """MB of one pass over all pooled images."""
     fast = estimate_selection_memory(
         network,
         selection_batch_size(config.batch_size),
@@ -94,5 +98,4 @@ def quickest_mode(config: RunConfig, network: Network) -> SelectionMode:
         train_type_named(config.train_type).cost,
     )
     assert fast is not None, "Betti numbers take forward passes"
-    fits = fast.total <= quick_limit(config, network)
-    return SelectionMode.FAST if fits else SelectionMode.STRIPS
+    return fast.total

@@ -14,7 +14,6 @@ from common.signals import no_signals
 from train.checkpoint.archive import Archive
 from train.config.run_config import RunConfig
 from train.data.batches import eval_batches, training_batches
-from train.estimates import micro_batch_of
 from train.run import console
 from train.run.budget import micro_batch_line
 from train.run.checkpoints import Checkpoints, Position
@@ -148,13 +147,13 @@ def _begins(setting: Setting, recorder: Recorder, schedule: TrainingSchedule) ->
     recorder.enter(schedule.first_stage(recorder.network))
     trained = recorder.stage.trainer.trained
     network = recorder.network
-    micro_batch = micro_batch_of(config, network, trained)
+    micro_batch = recorder.stage.trainer.micro_batch
     recorder.settle(
         settled_batch_size(config, network, trained),
         micro_batch=micro_batch,
         selection_mode=pooling_way(config, network).mode if pools(config) else None,
     )
-    line = micro_batch_line(config, network, trained)
+    line = micro_batch_line(config, micro_batch)
     if line:
         print(line, flush=True)
     if trained and config.num_epochs and config.max_steps != 0:
