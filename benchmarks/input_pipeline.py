@@ -19,6 +19,7 @@ from benchmarks.harness import Effort, judged, ratio, table
 from benchmarks.subjects import BATCH_SIZE, NUM_CLASSES, new_network, whole_layers
 from common.timing import seconds_in_turn
 from models.memory.fresh_process import fresh
+from train.data.augmentation import Augmentation
 from train.data.batches import epoch_batches
 from train.data.image_store import FileImages, ImageSet
 from train.step_memory import RATES, noise, noise_batch
@@ -46,7 +47,11 @@ def epoch_seconds(
 
         def stored(flip: bool, rotation: float) -> None:
             batches = epoch_batches(
-                data, BATCH_SIZE, seed=0, epoch=next(epochs), flip=flip, rotation=rotation
+                data,
+                BATCH_SIZE,
+                seed=0,
+                epoch=next(epochs),
+                augmentation=Augmentation(flip, rotation),
             )
             trainer.train_epoch(batches, lambda *_: None)
 

@@ -16,7 +16,8 @@ from models.frozen_mode import FrozenMode
 from models.graph.front import front_of
 from models.network import Network
 from models.trained import Trained
-from train.gradients.lean.gradients import LeanGradients
+from train.gradients.lean.cut import FeatureCut
+from train.gradients.lean.gradients import Given, LeanGradients
 from train.gradients.leaves import Leaves
 from train.gradients.loss_gradients import LossGradients
 from train.gradients.stock import StockGradients
@@ -86,6 +87,20 @@ class EpochResult:
         return cls(loss=None, accuracy=None, steps=0, seconds=0.0)
 
 
+@dataclass(frozen=True)
+class FrontMode:
+    """How the part of a network before the first trained layer is computed.
+
+    Attributes:
+        in_slices: a few images at a time (``models/graph/front.py``), as far as nothing there is
+            trained.
+        cut: not at all: batches hold what it makes, as ``Trainer.features`` computes it.
+    """
+
+    in_slices: bool = True
+    cut: Optional[FeatureCut] = None
+
+
 class Trainer:
     """Trains the given variables of a network, and nothing else.
 
@@ -102,14 +117,15 @@ class Trainer:
         frozen: how frozen layers are computed.
         micro_batch: images at a time, whose gradients are added up for a step; None for the whole
             batch at once.
-        in_slices: with ``FrozenMode.LEAN``, the front of the network (``models/graph/front.py``)
-            goes a few images at a time as far as nothing there is trained.
+        front: with ``FrozenMode.LEAN``, how what comes before the first trained layer is computed.
 
     Attributes:
         variables: what the optimizer updates: the wholly trained variables, and one new variable
             for each slice.
         steps_taken: ``first_step`` and its own.
         micro_batch: as it was given.
+        cut: behind which it begins; where there is one, batches hold tuples of its tensors' values
+            in place of images.
 
     Raises:
         ValueError: a slice is to be trained of a kind of layer that knows none; or micro-batches
@@ -127,7 +143,7 @@ class Trainer:
         penalty: Optional[Penalty] = None,
         frozen: FrozenMode = FrozenMode.LEAN,
         micro_batch: Optional[int] = None,
-        in_slices: bool = True,
+        front: FrontMode = FrontMode(),  # noqa: B008 - immutable
     ) -> None:
         if micro_batch is not None and network.batch_statistics:
             raise ValueError("the result for an image depends on the others of its batch")
@@ -136,7 +152,8 @@ class Trainer:
         self.steps_taken = first_step
         self._leaves = Leaves(self.trained)
         self.variables = self._leaves.variables
-        self._gradients = self._gradients_of(frozen, in_slices)
+        self.cut = front.cut
+        self._gradients = self._gradients_of(frozen, front)
         self._penalty = penalty
         self.optimizer = sgdw(rates, self.variables, first_step)
         for variable, slot in zip(self.variables, self.momenta):
@@ -161,20 +178,28 @@ class Trainer:
             self._finish = tf.function(self._finish_parts, autograph=False)
         self._count_correct = self._compiled(self._correct_of)
 
-    def _gradients_of(self, frozen: FrozenMode, in_slices: bool) -> LossGradients:
+    def _gradients_of(self, frozen: FrozenMode, front: FrontMode) -> LossGradients:
         model = self.network.model
         if frozen == FrozenMode.STOCK:
+            if front.cut is not None:
+                raise ValueError("the stock step begins at the images")
             return StockGradients(model, self._leaves)
-        sliced = in_slices and not self.network.batch_statistics
+        if front.cut is not None:
+            lean = LeanGradients(model, self._leaves, cut=front.cut)
+            images = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)
+            self.features = tf.function(lean.features, input_signature=[images], autograph=False)
+            return lean
+        sliced = front.in_slices and not self.network.batch_statistics
         return LeanGradients(model, self._leaves, front_of(model) if sliced else None)
 
     def _compiled(self, function: Callable[..., Any], *more: tf.TensorSpec) -> Any:
         """``function`` of a batch's images and labels as one graph, for batches of any size."""
-        signature = [
-            tf.TensorSpec([None, *self.network.model.input_shape[1:]], tf.float32),
-            tf.TensorSpec([None], tf.int64),
-            *more,
-        ]
+        images: Any = tf.TensorSpec([None, *self.network.model.input_shape[1:]], tf.float32)
+        if self.cut is not None:
+            images = tuple(
+                tf.TensorSpec([None, *one.shape[1:]], one.dtype) for one in self.cut.tensors
+            )
+        signature = [images, tf.TensorSpec([None], tf.int64), *more]
         # Without autograph, which keeps the frames of its callers, and so replaced networks, alive.
         return tf.function(function, input_signature=signature, autograph=False)
 
@@ -193,17 +218,16 @@ class Trainer:
         return loss, _count_correct(logits, labels)
 
     def _step_in_parts(
-        self, images: Union[tf.Tensor, Iterator[tf.Tensor]], labels: tf.Tensor
+        self, images: Union[Given, Iterator[Given]], labels: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """The same step, ``micro_batch`` images at a time, or as they come."""
         total, size = int(labels.shape[0]), self.micro_batch
         assert size is not None, "this trainer takes batches whole"
-        if isinstance(images, tf.Tensor):
-            whole = images
-            images = (whole[start : start + size] for start in range(0, total, size))
+        if isinstance(images, (tf.Tensor, tuple)):
+            images = _parts_of(images, total, size)
         loss, correct, start = self._begin(), tf.constant(0), 0
         for part in images:
-            end = start + int(part.shape[0])
+            end = start + int(tf.nest.flatten(part)[0].shape[0])
             share, hits = self._add(part, labels[start:end], tf.constant(start), tf.constant(total))
             loss, correct, start = loss + share, correct + hits, end
         self._finish()
@@ -309,6 +333,12 @@ class Trainer:
             samples += int(labels.shape[0])
             on_batch()
         return correct / samples
+
+
+def _parts_of(images: Given, total: int, size: int) -> Iterator[Given]:
+    for start in range(0, total, size):
+        some = slice(start, start + size)
+        yield tf.nest.map_structure(lambda one, some=some: one[some], images)
 
 
 def _count_correct(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:

@@ -67,8 +67,8 @@ def build(store: Store, options: Options) -> Report:
         notes=(
             WHY_THEY_DIFFER,
             "'Training' compares AdaBet's training with full training, as the paper's 'up to 76%, "
-            "on average 40%' does; 'overall' takes AdaBet's selection into account. The last rows are "
-            "ours: the whole run against full training as TensorFlow itself does it; both one "
+            "on average 40%' does; 'overall' takes AdaBet's selection into account. The last rows "
+            "are ours: the whole run against full training as TensorFlow itself does it; both one "
             "image of a mini-batch at a time; and full training so against itself, the control "
             "that needs no selection at all. Evaluation takes less than training.",
         ),

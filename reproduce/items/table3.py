@@ -33,7 +33,9 @@ FAST = f"{ADABET}, fast"
 ADABET_BY_ONE = f"{ADABET}, one image"
 STOCK = "full_training, stock"
 FULL_BY_ONE = "full_training, one image"
-BY_FORWARD_PASSES = {  # our selections, and what their command lines have beside Table 3's
+BY_FORWARD_PASSES: dict[
+    str, dict[str, Any]
+] = {  # our selections, and what their command lines have beside Table 3's
     ADABET: {},
     ADABET_BY_ONE: {"micro_batch": 1},
     FAST: {"selection_mode": "fast"},
@@ -76,7 +78,7 @@ def specs(options: Options) -> list[RunSpec]:
 
 
 def _spec(options: Options, model: str, method: str) -> RunSpec:
-    flags: dict[str, Any] = BY_FORWARD_PASSES.get(method, {})
+    flags = BY_FORWARD_PASSES.get(method, {})
     (dataset,) = options.datasets[:1] or (PETS,)
     return selection_spec(options, model, dataset, method.split(",")[0], **flags)
 

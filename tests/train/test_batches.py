@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from common.errors import UserError
 from train.data.augment import transform_images
+from train.data.augmentation import Augmentation
 from train.data.batches import AHEAD, epoch_batches, eval_batches, pooled_labels, pooled_samples
 from train.data.image_store import FileImages, ImageSet, MemoryImages
 
@@ -35,7 +36,13 @@ def noise(count, size, seed=0):
 def one_epoch(image_set, batch_size, seed=0, epoch=1, flip=False, rotation=0.0):
     """One epoch as arrays: images [N, S, S, 3], labels [N] in the order they came, batch sizes."""
     batches = list(
-        epoch_batches(image_set, batch_size, seed=seed, epoch=epoch, flip=flip, rotation=rotation)
+        epoch_batches(
+            image_set,
+            batch_size,
+            seed=seed,
+            epoch=epoch,
+            augmentation=Augmentation(flip, rotation),
+        )
     )
     assert all(b.dtype == tf.float32 and y.dtype == tf.int64 for b, y in batches)
     images = np.concatenate([images.numpy() for images, _ in batches])
@@ -142,7 +149,7 @@ def test_batches_are_made_ahead_but_not_far():
 
     data = ImageSet(Watched(np.zeros((40, 4, 4, 3), np.uint8)), np.arange(40))
     threads = threading.active_count()
-    batches = epoch_batches(data, 2, seed=0, epoch=1, flip=True, rotation=0.1)
+    batches = epoch_batches(data, 2, seed=0, epoch=1, augmentation=Augmentation(True, 0.1))
     next(batches)
     deadline = time.time() + 10
     while len(taken) < 1 + AHEAD and time.time() < deadline:
@@ -190,7 +197,7 @@ def test_evaluation_is_in_order_and_unchanged():
 
 def test_batch_size_mistakes():
     data = numbered(4)
-    options: dict[str, Any] = {"seed": 0, "epoch": 1, "flip": False, "rotation": 0.0}
+    options: dict[str, Any] = {"seed": 0, "epoch": 1, "augmentation": Augmentation(False, 0.0)}
     for wrong in (0, -1):
         with pytest.raises(UserError, match="must be at least 1"):
             epoch_batches(data, wrong, **options)
@@ -218,7 +225,7 @@ def test_pooled_samples():
 @pytest.mark.parametrize("part", [1, 3, 4])
 def test_parts_of_batches_are_the_batches(part):
     data = noise(11, 8)
-    options: dict[str, Any] = {"seed": 5, "epoch": 2, "flip": True, "rotation": 0.2}
+    options: dict[str, Any] = {"seed": 5, "epoch": 2, "augmentation": Augmentation(True, 0.2)}
     for first in (0, 1):
         whole = list(epoch_batches(data, 4, first=first, **options))
         parts = epoch_batches(data, 4, first=first, part=part, **options)

@@ -41,6 +41,7 @@ RUNS = {
         *("--learning_rate", "5e-3", "--batch_size", "20", "--num_epochs", "6"),
     ],
     "l1": ["--train_type", "prune_training", "--prune", "l1"],
+    "features": ["--rho", "0.3", "--augment_draws", "2"],
 }
 
 
@@ -89,7 +90,7 @@ def result_of(folder: Path) -> dict:
 
 
 # The others: ADABET_EVERY=1 make test ARGS="-k same_to_the_last_bit"
-USUAL = ("slices", "late")
+USUAL = ("slices", "late", "features")
 
 
 @pytest.mark.slow

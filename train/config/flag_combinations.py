@@ -10,9 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
+from models.frozen_mode import FrozenMode
 from selection.registry import TRAIN_TYPES, TrainType, train_type_named
 from train.config import paper_constants as paper
 from train.config.run_config import RunConfig
+from train.features.kept_mode import KeptMode
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,14 @@ def _names(fits: Callable[[TrainType], bool]) -> str:
 
 def _trains(config: RunConfig) -> bool:
     return not (config.select_only or config.plan)
+
+
+def _keeps_nothing(config: RunConfig) -> bool:
+    return config.cache_features is KeptMode.OFF
+
+
+def _few_variants(config: RunConfig) -> bool:
+    return config.rotation == 0 or config.augment_draws is not None
 
 
 RULES: tuple[Rule, ...] = (
@@ -140,7 +150,17 @@ RULES: tuple[Rule, ...] = (
         depends_on="train_type",
     ),
     Rule(
-        ("select_at_epoch", "save_weights", "checkpoint_every"),
+        ("cache_features",),
+        "goes with --rotation 0 or --augment_draws: else no image has the same features twice",
+        lambda config: _keeps_nothing(config) or _few_variants(config),
+    ),
+    Rule(
+        ("cache_features",),
+        "goes with --frozen lean: the stock step begins at the images",
+        lambda config: _keeps_nothing(config) or config.frozen == FrozenMode.LEAN,
+    ),
+    Rule(
+        ("select_at_epoch", "save_weights", "checkpoint_every", "augment_draws", "cache_features"),
         "does nothing with --select_only or --plan, which train nothing",
         _trains,
     ),

@@ -28,6 +28,7 @@ _RANGES = (
     ("learning_rate", 0, math.inf),
     ("weight_decay", 0, math.inf),
     ("rotation", 0, 0.5),
+    ("augment_draws", 1, math.inf),
     ("num_classes", 1, math.inf),
     ("selection_batches", 1, math.inf),
     ("seed", 0, 2**31 - 1),

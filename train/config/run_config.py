@@ -14,6 +14,7 @@ from selection.homology_mode import HomologyMode
 from selection.registry import TRAIN_TYPES
 from selection.selection_mode import SelectionMode
 from train.config import paper_constants as paper
+from train.features.kept_mode import KeptMode
 
 
 def _word_of(kind: type[FlagValue]) -> Callable[[str], Any]:
@@ -123,6 +124,20 @@ class RunConfig:
         float,
         auto=True,
     )
+    augment_draws: Optional[int] = _flag(
+        None,
+        "draw so many flips and rotations of each training image once, and take one of them in "
+        "each epoch, so that --cache_features can keep them (default: new ones in each epoch)",
+        int,
+    )
+    cache_features: Optional[KeptMode] = _flag(
+        None,
+        "keep what the frozen layers before the first trained one make of each image, where it has "
+        "few augmentations (--rotation 0, or --augment_draws), in --cache_dir (auto: in float32, "
+        "where that saves time and takes at most 20 GB)",
+        KeptMode,
+        auto=True,
+    )
     weights: str = _flag(
         None,
         "'imagenet', 'none' or the path of a weights file (auto: imagenet; digitnet: 'digits')",
@@ -228,7 +243,7 @@ class RunConfig:
         "with class folders, leave out files that give no image, and say how many"
     )
     cache_dir: Optional[str] = _flag(
-        None, "where decoded images are kept between runs (default: ~/.cache/adabet)"
+        None, "where decoded images and features are kept between runs (default: ~/.cache/adabet)"
     )
     checkpoint_every: Optional[str] = _flag(
         None,

@@ -14,7 +14,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Optional
+from typing import Any, Optional, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -22,6 +22,7 @@ import tensorflow as tf
 from common.errors import UserError
 from train.config.run_config import RunConfig
 from train.data.augment import transform_images
+from train.data.augmentation import Augmentation, Drawn
 from train.data.datasets import DataBundle
 from train.data.image_store import ImageSet
 
@@ -31,6 +32,37 @@ AHEAD = 1  # a step takes many times as long as a batch, and each one waiting is
 # in training, as much again twice for its rotation.
 EVALUATION_WAITING_BATCHES = AHEAD + 1
 WAITING_BATCHES = AHEAD + 3
+
+
+class Reader(Protocol):
+    """How a batch comes from the places of its images to what the network is given."""
+
+    def read(self, chosen: np.ndarray, drawn: Optional[Drawn]) -> Any:
+        """Ahead, in a thread of its own: of the images at ``chosen``, int64 [n].
+
+        Without ``drawn`` they are not augmented.
+        """
+
+    def finish(self, read: Any) -> Any:
+        """When the batch is asked for, in the thread that asks."""
+
+
+class Pictures:
+    """The pictures themselves: float32 [n, S, S, 3] in 0..255."""
+
+    def __init__(self, image_set: ImageSet) -> None:
+        self._images = image_set.images
+
+    def read(self, chosen: np.ndarray, drawn: Optional[Drawn]) -> tf.Tensor:
+        """Decoded, mirrored and rotated."""
+        images = self._images.take(chosen)
+        if drawn is None:
+            return tf.cast(images, tf.float32)
+        return transform_images(images, drawn.mirrored, drawn.angles)
+
+    def finish(self, read: tf.Tensor) -> tf.Tensor:
+        """Nothing is left to do."""
+        return read
 
 
 def pooled_samples(image_set: ImageSet, count: int, seed: Optional[int] = None) -> np.ndarray:
@@ -60,17 +92,17 @@ def epoch_batches(
     *,
     seed: int,
     epoch: int,
-    flip: bool,
-    rotation: float,
+    augmentation: Augmentation,
     first: int = 0,
     part: Optional[int] = None,
+    reader: Optional[Reader] = None,
 ) -> Generator[Any, None, None]:
     """Every image once, in an order and with an augmentation that (seed, epoch) decide alone.
 
     The batches before the one numbered `first` are left out; the others are as they always are.
 
     Yields (float32 [b, S, S, 3] in 0..255, int64 [b]) on the CPU; the last batch may be smaller.
-    `flip` mirrors half of the images left to right, `rotation` is the largest angle in turns.
+    With a `reader`, what it makes of the images comes in their place.
     With `part`, in place of a batch's images comes an iterator of so many of them at a time, which
     has to be gone through before the next batch: no batch is ever there as a whole.
     Raises UserError if batch_size is below 1 or above the number of images.
@@ -81,28 +113,37 @@ def epoch_batches(
             f"--batch_size {batch_size} is larger than the data ({len(image_set)} images)"
         )
     order = np.random.default_rng([seed, epoch]).permutation(len(image_set))
+    how = Pictures(image_set) if reader is None else reader
 
     def samples_of(batch: int) -> np.ndarray:
         return order[batch * batch_size : (batch + 1) * batch_size]
 
-    def make(batch: int, some: slice = slice(None)) -> Batch:
+    def make(batch: int, some: slice = slice(None)) -> tuple[Any, tf.Tensor]:
         chosen = samples_of(batch)
         state = np.random.SeedSequence([seed, epoch, batch]).generate_state(2)
-        mirrored, angles = _draw(len(chosen), state, flip, rotation)
+        drawn = augmentation.draw(chosen, len(image_set), state.astype(np.int64))
         chosen = chosen[some]
-        images = transform_images(image_set.images.take(chosen), mirrored[some], angles[some])
-        return images, tf.constant(image_set.labels[chosen])
+        return how.read(chosen, drawn.some(some)), tf.constant(image_set.labels[chosen])
 
     numbers = range(first, math.ceil(len(image_set) / batch_size))
     if part is None:
-        return _made_ahead(make, numbers)
+        return _finished(_made_ahead(make, numbers), how)
     labels = [image_set.labels[samples_of(batch)] for batch in numbers]
     parts = [
         (batch, slice(start, start + part))
         for batch, of_batch in zip(numbers, labels)
         for start in range(0, len(of_batch), part)
     ]
-    return _in_parts(_made_ahead(lambda one: make(*one), parts), labels, part)
+    made = _finished(_made_ahead(lambda one: make(*one), parts), how)
+    return _in_parts(made, labels, part)
+
+
+def _finished(
+    made: Generator[tuple[Any, tf.Tensor], None, None], reader: Reader
+) -> Generator[Batch, None, None]:
+    with contextlib.closing(made):
+        for read, labels in made:
+            yield reader.finish(read), labels
 
 
 def _in_parts(
@@ -121,6 +162,7 @@ def training_batches(
     epoch: int,
     first: int = 0,
     part: Optional[int] = None,
+    reader: Optional[Reader] = None,
 ) -> Generator[Any, None, None]:
     """Those of an epoch of a run, counted from 1, as `epoch_batches`; no training sees epoch 0."""
     return epoch_batches(
@@ -128,34 +170,35 @@ def training_batches(
         config.batch_size,
         seed=config.seed,
         epoch=epoch,
-        flip=data.flip,
-        rotation=data.rotation if config.rotation is None else config.rotation,
+        augmentation=augmentation_of(config, data),
         first=first,
         part=part,
+        reader=reader,
     )
 
 
-def eval_batches(image_set: ImageSet, batch_size: int) -> Generator[Batch, None, None]:
-    """Every image once, in dataset order, unchanged; shapes and types as in `epoch_batches`.
+def augmentation_of(config: RunConfig, data: DataBundle) -> Augmentation:
+    """That of the training images."""
+    rotation = data.rotation if config.rotation is None else config.rotation
+    return Augmentation(data.flip, rotation, config.augment_draws, config.seed)
+
+
+def eval_batches(
+    image_set: ImageSet, batch_size: int, reader: Optional[Reader] = None
+) -> Generator[Batch, None, None]:
+    """Every image once, in dataset order, unchanged; all else as in `epoch_batches`.
 
     Data smaller than a batch is one batch. Raises UserError if batch_size is below 1.
     """
     _require_batch_size(batch_size)
 
-    def make(batch: int) -> Batch:
+    how = Pictures(image_set) if reader is None else reader
+
+    def make(batch: int) -> tuple[Any, tf.Tensor]:
         chosen = np.arange(batch * batch_size, min((batch + 1) * batch_size, len(image_set)))
-        images = tf.cast(image_set.images.take(chosen), tf.float32)
-        return images, tf.constant(image_set.labels[chosen])
+        return how.read(chosen, None), tf.constant(image_set.labels[chosen])
 
-    return _made_ahead(make, range(math.ceil(len(image_set) / batch_size)))
-
-
-def _draw(
-    count: int, state: np.ndarray, flip: bool, rotation: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Which images to mirror (bool [count]) and the angles in radians (float [count])."""
-    chance, turn = tf.random.stateless_uniform([2, count], state.astype(np.int64)).numpy()
-    return flip & (chance < 0.5), (2 * turn - 1) * rotation * 2 * np.pi
+    return _finished(_made_ahead(make, range(math.ceil(len(image_set) / batch_size))), how)
 
 
 def _require_batch_size(batch_size: int) -> None:
@@ -164,16 +207,16 @@ def _require_batch_size(batch_size: int) -> None:
 
 
 def _made_ahead(
-    make: Callable[[Any], Batch], numbers: Sequence[Any]
-) -> Generator[Batch, None, None]:
+    make: Callable[[Any], tuple[Any, tf.Tensor]], numbers: Sequence[Any]
+) -> Generator[tuple[Any, tf.Tensor], None, None]:
     """make of each of `numbers` in order, computed on the CPU by one thread ahead of the reader."""
 
-    def on_cpu(batch: Any) -> Batch:
+    def on_cpu(batch: Any) -> tuple[Any, tf.Tensor]:
         with tf.device("/CPU:0"):
             return make(batch)
 
     worker = ThreadPoolExecutor(1)
-    waiting: deque[Future[Batch]] = deque()
+    waiting: deque[Future[tuple[Any, tf.Tensor]]] = deque()
     try:
         for batch in numbers:
             waiting.append(worker.submit(on_cpu, batch))

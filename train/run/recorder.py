@@ -148,6 +148,8 @@ class Recorder:
             gc.collect()  # a trainer's graphs are reference cycles
         if stage.selection is not former:
             self.add_selection(stage.selection)
+        if changed and stage.readers.note:
+            print(stage.readers.note, flush=True)
 
     def add_selection(self, selection: Selection) -> None:
         """Write and print a selection, which is the latest from now on."""

@@ -196,8 +196,8 @@ def _train_epoch(
 ) -> None:
     """What is left of the epoch, in parts between checkpoints; brings ``position`` up to date."""
     config, progress, meter = setting.config, position.progress, recorder.meters.training
-    part = recorder.stage.trainer.micro_batch
-    batches = training_batches(config, setting.data, position.epoch, progress.batches, part)
+    part, reader = recorder.stage.trainer.micro_batch, recorder.stage.readers.train
+    batches = training_batches(config, setting.data, position.epoch, progress.batches, part, reader)
     title = f"epoch {position.epoch}/{config.num_epochs}"
     over = False
     with step_bar(title, setting.steps_per_epoch, progress.batches) as on_step:
@@ -215,4 +215,5 @@ def _evaluate(setting: Setting, recorder: Recorder, epoch: int) -> float:
     images, size = setting.test_images, recorder.eval_batch_size
     bar = batch_bar(f"test {epoch}", math.ceil(len(images) / size))
     with recorder.meters.evaluation, bar as on_batch:
-        return recorder.stage.trainer.evaluate(eval_batches(images, size), on_batch)
+        batches = eval_batches(images, size, recorder.stage.readers.test)
+        return recorder.stage.trainer.evaluate(batches, on_batch)

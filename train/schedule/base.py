@@ -12,9 +12,10 @@ from selection.selection import Selection
 from train.config.run_config import RunConfig
 from train.data.datasets import DataBundle
 from train.estimates import micro_batch_of
+from train.features.keep import FeatureKeeper, Readers
 from train.optimizer import LearningRateSchedule
 from train.penalty import Penalty
-from train.trainer import Trainer
+from train.trainer import FrontMode, Trainer
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,12 +23,14 @@ class Stage:
     """Epochs in which the same variables of the same network are trained.
 
     Attributes:
+        readers: of its batches, where they hold features in place of images.
         figures: what is worth recording about it in every epoch's metrics (parameters left...).
     """
 
     network: Network
     selection: Selection
     trainer: Trainer
+    readers: Readers = field(default_factory=Readers)
     figures: dict = field(default_factory=dict)
 
 
@@ -82,6 +85,7 @@ class TrainingSchedule:
     ) -> Stage:
         """A stage that trains ``selection`` of ``network``; the rest as of :class:`Trainer`."""
         trained = selection.trained(network.layers)
+        keeper = FeatureKeeper(self.job.config, self.job.data)
         trainer = Trainer(
             network,
             trained,
@@ -91,8 +95,10 @@ class TrainingSchedule:
             penalty=self.penalty_of(network),
             frozen=self.job.config.frozen,
             micro_batch=micro_batch_of(self.job.config, network, trained),
+            front=FrontMode(cut=keeper.cut_for(network, trained)),
         )
-        return Stage(network, selection, trainer, self.figures_of(network))
+        readers = keeper.readers(trainer)
+        return Stage(network, selection, trainer, readers, self.figures_of(network))
 
     def penalty_of(self, network: Network) -> Optional[Penalty]:  # noqa: ARG002
         """What is added to the loss; None for nothing."""

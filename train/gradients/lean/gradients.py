@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Optional
+from typing import Optional, Union
 
 import tensorflow as tf
 
@@ -11,6 +11,7 @@ from models.batch_part import BatchPart, mean_or_share
 from models.dropout import DropoutMasks
 from models.forward import call_layer
 from models.graph.front import Front
+from train.gradients.lean.cut import FeatureCut
 from train.gradients.lean.front import in_slices, tensors_read, units_in_front
 from train.gradients.lean.layer_rules import LayerCall, layer_with_vjp
 from train.gradients.lean.order import after
@@ -28,6 +29,7 @@ from train.gradients.merged import merged_layers
 
 # id(symbolic tensor) -> its value, or the gradient of the loss with respect to it
 Values = dict[int, tf.Tensor]
+Given = Union[tf.Tensor, tuple[tf.Tensor, ...]]  # images, or features of a cut
 Tape = list[tuple[Unit, Vjp]]  # in the order in which they were computed
 
 
@@ -41,13 +43,18 @@ class LeanGradients:
     """
 
     def __init__(
-        self, model: tf.keras.Model, leaves: Leaves, front: Optional[Front] = None
+        self,
+        model: tf.keras.Model,
+        leaves: Leaves,
+        front: Optional[Front] = None,
+        cut: Optional[FeatureCut] = None,
     ) -> None:
         """``model`` is flat, and ``leaves`` what is trained of it.
 
         Args:
             front: what goes in slices of a few images, as far as it comes before everything
                 that has a gradient; None for nothing.
+            cut: behind which to begin: in place of images come the values of its tensors.
 
         Raises:
             ValueError: a slice is to be trained of a kind of layer that knows none.
@@ -60,14 +67,17 @@ class LeanGradients:
         self._saved_whole = tensors_saved_whole(self._units)
         self._overrides = merged_layers(leaves)
         self._slices = front
+        self._cut = cut
         self._front: tuple[Unit, ...] = ()
-        if front is not None:
+        if cut is not None:
+            self._front = self._units[: cut.units]
+        elif front is not None:
             self._front = units_in_front(self._units, self._needs_grad, front)
         self._rest = self._units[len(self._front) :]
 
     def __call__(
         self,
-        images: tf.Tensor,
+        images: Given,
         labels: tf.Tensor,
         step: tf.Tensor,
         part: Optional[BatchPart] = None,
@@ -86,16 +96,24 @@ class LeanGradients:
         gradients = [found.get(variable.ref()) for variable in self._leaves.variables]
         return mean_or_share(losses, part), logits, gradients
 
-    def logits(self, images: tf.Tensor) -> tf.Tensor:
+    def features(self, images: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """The values of the cut's tensors, ``[batch, ...]`` each."""
+        assert self._cut is not None, "there is no cut"
+        values = {self._pixels: images}
+        self._forward(self._front, values)
+        return tuple(values[id(tensor)] for tensor in self._cut.tensors)
+
+    def logits(self, images: Given) -> tf.Tensor:
         """Logits ``[batch, classes]`` with dropout off, nothing saved."""
         values = self._values_behind_front(images)
         self._forward(self._rest, values)
         return values[self._output]
 
-    def _values_behind_front(
-        self, images: tf.Tensor, dropout: Optional[DropoutMasks] = None
-    ) -> Values:
+    def _values_behind_front(self, images: Given, dropout: Optional[DropoutMasks] = None) -> Values:
         """The images, and what is made of them in front of everything that has a gradient."""
+        if self._cut is not None:
+            return {id(tensor): value for tensor, value in zip(self._cut.tensors, images)}
+        assert isinstance(images, tf.Tensor), "features are of a cut"
         if not self._front:
             return {self._pixels: images}
 
