@@ -26,6 +26,8 @@ ADDED_SETTINGS: Mapping[str, Any] = {
     "skip_bad_images": False,
     "micro_batch": None,
     "homology": None,  # the number is the same
+    "augment_draws": None,
+    "cache_features": None,
 }
 
 # Where things lie, and what is printed. With dataset_name 'folder', data_dir is the data itself.
@@ -37,9 +39,10 @@ _NOT_IN_KEY = (
     "download",
     "memory_accounting",
     "checkpoint_every",
+    "reuse_runs",
 )
 _PATHS = ("data_dir", "cache_dir", "weights", "selection_file")
-_REFUSED = ("output_dir", "run_name", "profile_file")
+_REFUSED = ("output_dir", "run_name", "profile_file", "reuse_runs")
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +99,9 @@ class RunSpec:
 
         That is every setting of ``RunConfig`` (aliases and the paper's defaults filled in), however
         it was written on the command line, except where things lie (``output_dir``, ``run_name``,
-        ``data_dir``, ``cache_dir``, ``download``), what is only printed (``memory_accounting``) and
-        how often a run can be resumed (``checkpoint_every``). In place of a file (``weights``,
+        ``data_dir``, ``cache_dir``, ``download``), what is only printed (``memory_accounting``),
+        how often a run can be resumed (``checkpoint_every``) and what it need not train again
+        (``reuse_runs``). In place of a file (``weights``,
         ``selection_file``) stands the SHA-256 of its content; ``data`` is that of the names and
         contents of the files in ``data_dir`` (for a TFDS set of that set's, and not with
         ``--download``, which changes them); and ``results_version`` stands for the code

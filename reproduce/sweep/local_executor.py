@@ -65,6 +65,7 @@ class LocalExecutor:
                     self._stop.wait,
                     attempt.lock,
                     self._program,
+                    attempt.store.root,
                 )
                 status = process.carry_out(attempt.spec)
             finally:

@@ -19,6 +19,7 @@ from common.program import MISTAKE
 from reproduce.store.runs import RunSpec
 from reproduce.sweep.child import GRACE_SECONDS
 from train.checkpoint.ended import can_resume
+from train.config.flag_combinations import without_effect
 
 PROGRAM = PROJECT / "main.py"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # they end a sweep
@@ -36,6 +37,7 @@ class RunProcess:
         pause: waits for so many seconds, and says whether the run is to be ended.
         lock: descriptor that a process inherits.
         program: the script that it runs.
+        finished: folder of the runs of the store, where it can be reached.
     """
 
     folder: Path
@@ -43,6 +45,7 @@ class RunProcess:
     pause: Callable[[float], bool]
     lock: Optional[int] = None
     program: Path = PROGRAM
+    finished: Optional[Path] = None
 
     def carry_out(self, spec: RunSpec) -> Optional[int]:
         """Run ``spec``, from the last checkpoint on if there is one.
@@ -60,7 +63,17 @@ class RunProcess:
                 return status
         if run.exists():
             shutil.rmtree(run)
-        return self._run([*spec.argv(), "--output_dir", str(self.folder), "--run_name", "run"])
+        where = ["--output_dir", str(self.folder), "--run_name", "run"]
+        return self._run([*spec.argv(), *where, *self._others(spec)])
+
+    def _others(self, spec: RunSpec) -> list[str]:
+        """The runs of the same store, of which one may have trained what this one will."""
+        if self.finished is None or without_effect(spec.config, "reuse_runs"):
+            return []
+        config = spec.config
+        if config.select_only or config.plan or config.select_at_epoch:
+            return []
+        return ["--reuse_runs", str(self.finished)]
 
     def _run(self, argv: Sequence[str]) -> Optional[int]:
         command = [sys.executable, "-m", "reproduce.sweep.child", str(self.program), *argv]

@@ -160,7 +160,21 @@ RULES: tuple[Rule, ...] = (
         lambda config: _keeps_nothing(config) or config.frozen == FrozenMode.LEAN,
     ),
     Rule(
-        ("select_at_epoch", "save_weights", "checkpoint_every", "augment_draws", "cache_features"),
+        ("reuse_runs",),
+        "goes with train types that select once",
+        lambda config: _entry(config).schedule == "once",
+        depends_on="train_type",
+    ),
+    Rule(
+        ("reuse_runs",),
+        "does not go with --select_at_epoch, which trains everything first",
+        lambda config: not config.select_at_epoch,
+    ),
+    Rule(
+        (
+            *("select_at_epoch", "save_weights", "checkpoint_every", "augment_draws"),
+            *("cache_features", "reuse_runs"),
+        ),
         "does nothing with --select_only or --plan, which train nothing",
         _trains,
     ),

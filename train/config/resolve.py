@@ -13,7 +13,15 @@ from train.config.dataset_names import resolve_dataset_name
 from train.config.flag_rules import check_flags
 from train.config.run_config import RunConfig
 
-_PATHS = ("data_dir", "cache_dir", "output_dir", "weights", "selection_file", "profile_file")
+_PATHS = (
+    "data_dir",
+    "cache_dir",
+    "output_dir",
+    "weights",
+    "selection_file",
+    "profile_file",
+    "reuse_runs",
+)
 
 
 def resolve(config: RunConfig) -> RunConfig:

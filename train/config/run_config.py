@@ -252,6 +252,11 @@ class RunConfig:
         auto=True,
         metavar="{auto,N,Nmin}",
     )
+    reuse_runs: Optional[str] = _flag(
+        None,
+        "folder of runs: where a finished one has trained the same layers in the same way, its "
+        "epochs are taken in place of training again",
+    )
     seed: int = _flag(0, "of initialisation, shuffling, augmentation and dropout", int)
     output_dir: str = _flag("runs", "folder of the run directories")
     run_name: Optional[str] = _flag(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import time
 from contextlib import AbstractContextManager
 from typing import Any, Optional
@@ -22,6 +23,7 @@ from train.run.phase_estimates import PhaseEstimates
 from train.run.prepare import Setting
 from train.run.result import Measured, Meters, RunResult, make_result
 from train.run.resume import Reopened, check_inputs
+from train.run.twin import Twin
 from train.schedule.base import Stage
 from train.trainer import EpochResult
 
@@ -46,6 +48,7 @@ class Recorder:
         self._metrics: list[dict] = []
         self._estimates = PhaseEstimates(setting.config)
         self._evaluated = False  # the present stage
+        self._twin: Optional[Twin] = None
         self.network = network
         self.meters = Meters(PhaseMeter(), PhaseMeter(), PhaseMeter())
         self._directory: Optional[RunDirectory] = None
@@ -192,11 +195,27 @@ class Recorder:
             "measured_allocator": result.allocator_peak,
             **self.stage.figures,
         }
-        self._metrics.append(line)
         if test_accuracy is not None and not self._evaluated:
             self._evaluated = True
             trained = self.stage.trainer.trained
             self._estimates.evaluates(self.network, trained, self.eval_batch_size)
+        self._add_line(line)
+
+    def take_over(self, twin: Twin) -> None:
+        """Another run's training in place of one's own."""
+        self._twin = twin
+        print(f"{twin.folder} has trained the same: its epochs are taken", flush=True)
+        with self.tensorboard():
+            for line in twin.metrics:
+                self._add_line(line)
+        weights = twin.weights
+        if weights is not None:
+            self.directory.write_file("weights.h5", lambda path: shutil.copyfile(weights, path))
+
+    def _add_line(self, line: dict) -> None:
+        """Of ``metrics.jsonl``."""
+        epoch = line["epoch"]
+        self._metrics.append(line)
         self.directory.add_metrics(line)
         print(console.epoch_line(line, self._setting.config.num_epochs), flush=True)
         if epoch:
@@ -245,6 +264,8 @@ class Recorder:
         )
         config = self._setting.config
         result = make_result(config, measured, status, error)
+        if self._twin is not None:
+            result = self._twin.taken_over(result)
         self.directory.write_result(result)  # before anything that can fail
         if status == "completed":
             self.directory.checkpoints.remove()

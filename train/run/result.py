@@ -88,6 +88,8 @@ class RunResult:
         cpu_utilisation: percent of all logical CPUs, per phase.
         wall_seconds: the whole run, from the parsed flags on.
         figures: what the train type reports beside that.
+        same_training_as: the run in ``--reuse_runs`` that the training is of, its memory and times
+            included; None of one's own.
     """
 
     status: str
@@ -113,6 +115,7 @@ class RunResult:
     error: Optional[str]
     figures: dict
     notes: tuple[str, ...]
+    same_training_as: Optional[str] = None
 
 
 def make_result(

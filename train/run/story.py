@@ -28,6 +28,7 @@ from train.run.recorder import Recorder
 from train.run.result import RunResult
 from train.run.resume import reopen
 from train.run.selecting import LayerChooser, stability
+from train.run.twin import find_twin
 from train.schedule.base import Job, TrainingSchedule
 from train.schedule.registry import schedule_for
 from train.trainer import EpochResult
@@ -142,7 +143,7 @@ def _only_select(setting: Setting, recorder: Recorder, choose: LayerChooser) -> 
 
 
 def _begins(setting: Setting, recorder: Recorder, schedule: TrainingSchedule) -> bool:
-    """Enter the first stage; whether it is to be trained, or was only evaluated."""
+    """Enter the first stage; whether it is to be trained, or was only evaluated, or elsewhere."""
     config = setting.config
     recorder.enter(schedule.first_stage(recorder.network))
     trained = recorder.stage.trainer.trained
@@ -157,7 +158,12 @@ def _begins(setting: Setting, recorder: Recorder, schedule: TrainingSchedule) ->
     if line:
         print(line, flush=True)
     if trained and config.num_epochs and config.max_steps != 0:
-        return True
+        twin = None
+        if config.reuse_runs is not None:
+            twin = find_twin(Path(config.reuse_runs), recorder.directory.path)
+        if twin is not None:
+            recorder.take_over(twin)
+        return twin is None
     recorder.add_epoch(0, EpochResult.nothing(), _evaluate(setting, recorder, 0))
     return False
 
