@@ -19,7 +19,7 @@ import numpy as np
 
 from common.errors import UserError
 from common.files import sync, user_path
-from common.home import home_for
+from common.home import home, home_for
 from common.wording import shown
 from train.data.image_store import FileImages, ImageSet
 
@@ -292,3 +292,9 @@ def default_cache_dir() -> Path:
     if os.environ.get("XDG_CACHE_HOME"):
         return Path(os.environ["XDG_CACHE_HOME"]) / "adabet"
     return home_for("decoded images", "give a folder with --cache_dir") / ".cache" / "adabet"
+
+
+def has_default_cache() -> bool:
+    """Whether there is a :func:`default_cache_dir`."""
+    named = os.environ.get("ADABET_CACHE") or os.environ.get("XDG_CACHE_HOME")
+    return bool(named) or home() is not None

@@ -25,7 +25,7 @@ from models.trained import Trained
 from train.config.run_config import RunConfig
 from train.data.batches import augmentation_of
 from train.data.datasets import DataBundle
-from train.data.image_cache import default_cache_dir
+from train.data.image_cache import default_cache_dir, has_default_cache
 from train.data.image_store import FileImages, ImageSet
 from train.features.kept_mode import KeptMode
 from train.features.reader import FeatureReader
@@ -74,8 +74,11 @@ class FeatureKeeper:
             return None
         if network.batch_statistics or self._augmentation.variants is None or not trained:
             return None
-        if config.cache_features is None and config.num_epochs - config.select_at_epoch < 2:
-            return None  # nothing would be read again
+        if config.cache_features is None:
+            if config.num_epochs - config.select_at_epoch < 2:
+                return None  # nothing would be read again
+            if config.cache_dir is None and not has_default_cache():
+                return None
         cut = feature_cut(network.model, trained)
         if cut is None or config.cache_features is not None:
             return cut
