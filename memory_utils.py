@@ -34,6 +34,7 @@ from models.memory.paper import (
 )
 from models.memory.phase_meter import PhaseMeter
 from models.network import Network
+from models.recompute import Recompute
 
 __all__ = [
     "PAPER_BATCH_SIZE",
@@ -90,6 +91,7 @@ def estimate_memory(
     shares: Mapping | None = None,
     waiting_images: int = 0,
     micro_batch: int | None = None,
+    recompute: Recompute = Recompute.ALL,
 ) -> MemoryEstimate:
     """What one training step on ``trained`` needs; with nothing trained, what inference needs.
 
@@ -122,6 +124,8 @@ def estimate_memory(
         waiting_images: float32 images beside those that are being computed.
         micro_batch: images that are computed at a time. Each gradient is used up as soon as it is
             there.
+        recompute: with ``LEAN``, what of a transformer's branches is computed once more on the way
+            back.
 
     Raises:
         ValueError: ``trained`` holds a variable that is not the network's, or its model is not
@@ -137,6 +141,7 @@ def estimate_memory(
         shares,
         consumed=at_once < batch_size,
         front=front_of(network.model) if in_slices else None,
+        recompute=recompute,
     )
     trained_mb = elements.trained * FLOAT_BYTES / MB
     pixels = math.prod(network.model.input_shape[1:])

@@ -13,7 +13,7 @@ from benchmarks.subjects import BATCH_SIZE, new_network, steps_in_turn, two_choi
 from memory_utils import estimate_memory
 from models.memory.fresh_process import fresh
 from train.step_memory import RATES, allocator_peak, noise_batch
-from train.trainer import FrontMode, Trainer
+from train.trainer import LeanOptions, Trainer
 
 RHO = 0.1
 MOST_TIME = 1.1  # target of the project: of a step with the whole batch at once
@@ -23,7 +23,7 @@ def peak(name: str, indices: Sequence[int], in_slices: bool) -> dict[str, float]
     """MB of training these layers, measured; and as estimated for slices."""
     network = new_network(name)
     trained = whole_layers(network, list(indices))
-    trainer = Trainer(network, trained, RATES, front=FrontMode(in_slices=in_slices))
+    trainer = Trainer(network, trained, RATES, lean=LeanOptions(in_slices=in_slices))
     measured = allocator_peak(trainer, noise_batch(network, BATCH_SIZE))
     estimate = estimate_memory(network, [one.variable for one in trained], BATCH_SIZE)
     return {"measured": measured, "estimate": estimate.total}
@@ -36,7 +36,7 @@ def step_seconds(
     network = new_network(name)
     trained = whole_layers(network, list(indices))
     trainers = {
-        way: Trainer(network, trained, RATES, front=FrontMode(in_slices=way == "slices"))
+        way: Trainer(network, trained, RATES, lean=LeanOptions(in_slices=way == "slices"))
         for way in ("slices", "whole")
     }
     return steps_in_turn(network, trainers, repeats, seconds)

@@ -9,6 +9,7 @@ from common.units import FLOAT_BYTES, MB
 from memory_utils import MemoryEstimate, estimate_memory
 from models.frozen_mode import FrozenMode
 from models.network import Network
+from models.recompute import Recompute
 from models.trained import Trained
 from train.config.run_config import RunConfig
 from train.data.batches import EVALUATION_WAITING_BATCHES, WAITING_BATCHES
@@ -23,9 +24,11 @@ def training_memory(
     batch_size: int,
     frozen: FrozenMode,
     micro_batch: Optional[int] = None,
+    recompute: Recompute = Recompute.ALL,
 ) -> float:
     """MB that a training step on ``trained`` takes."""
-    return _estimate(network, trained, batch_size, frozen, WAITING_BATCHES, micro_batch).total
+    waiting = WAITING_BATCHES
+    return _estimate(network, trained, batch_size, frozen, waiting, micro_batch, recompute).total
 
 
 def micro_batch_of(
@@ -40,7 +43,7 @@ def micro_batch_of(
         return config.micro_batch
     size: Optional[int] = None
     for smaller in _halves(config.batch_size, network):
-        needs = MARGIN * training_memory(network, trained, config.batch_size, config.frozen, size)
+        needs = MARGIN * _of(config, network, trained, size, config.recompute or Recompute.ALL)
         if needs <= config.memory_budget:
             return size
         size = smaller
@@ -52,7 +55,28 @@ def least_training_memory(config: RunConfig, network: Network, trained: Sequence
     size = config.micro_batch
     if size is None and config.memory_budget is not None:
         size = min(_halves(config.batch_size, network), default=None)
-    return training_memory(network, trained, config.batch_size, config.frozen, size)
+    return _of(config, network, trained, size, config.recompute or Recompute.ALL)
+
+
+def recompute_of(config: RunConfig, network: Network, trained: Sequence[Trained]) -> Recompute:
+    """``--recompute``; for ``auto`` everything, or with a memory budget as little as fits it."""
+    if config.recompute is not None or config.memory_budget is None:
+        return config.recompute or Recompute.ALL
+    size = micro_batch_of(config, network, trained)
+    for less in (Recompute.NONE, Recompute.CHEAP):
+        if MARGIN * _of(config, network, trained, size, less) <= config.memory_budget:
+            return less
+    return Recompute.ALL
+
+
+def _of(
+    config: RunConfig,
+    network: Network,
+    trained: Sequence[Trained],
+    size: Optional[int],
+    recompute: Recompute,
+) -> float:
+    return training_memory(network, trained, config.batch_size, config.frozen, size, recompute)
 
 
 def _halves(batch_size: int, network: Network) -> list[int]:
@@ -69,7 +93,7 @@ def settled_training_memory(
 ) -> float:
     """MB of a step on ``trained`` as ``config`` will take it."""
     size = micro_batch_of(config, network, trained)
-    return training_memory(network, trained, config.batch_size, config.frozen, size)
+    return _of(config, network, trained, size, recompute_of(config, network, trained))
 
 
 def inference_memory(
@@ -94,6 +118,7 @@ def _estimate(
     frozen: FrozenMode,
     waiting: int,
     micro_batch: Optional[int] = None,
+    recompute: Recompute = Recompute.ALL,
 ) -> MemoryEstimate:
     return estimate_memory(
         network,
@@ -103,4 +128,5 @@ def _estimate(
         frozen=frozen,
         waiting_images=waiting * (micro_batch or batch_size),
         micro_batch=micro_batch,
+        recompute=recompute,
     )

@@ -15,6 +15,7 @@ from models.batch_part import BatchPart
 from models.frozen_mode import FrozenMode
 from models.graph.front import front_of
 from models.network import Network
+from models.recompute import Recompute
 from models.trained import Trained
 from train.gradients.lean.cut import FeatureCut
 from train.gradients.lean.gradients import Given, LeanGradients
@@ -88,17 +89,20 @@ class EpochResult:
 
 
 @dataclass(frozen=True)
-class FrontMode:
-    """How the part of a network before the first trained layer is computed.
+class LeanOptions:
+    """How the lean step goes about it.
 
     Attributes:
-        in_slices: a few images at a time (``models/graph/front.py``), as far as nothing there is
-            trained.
-        cut: not at all: batches hold what it makes, as ``Trainer.features`` computes it.
+        in_slices: the front goes a few images at a time (``models/graph/front.py``), as far as
+            nothing there is trained.
+        cut: what is in front of it is not computed at all: batches hold what it makes, as
+            ``Trainer.features`` computes it.
+        recompute: what of a transformer's branches is computed once more on the way back.
     """
 
     in_slices: bool = True
     cut: Optional[FeatureCut] = None
+    recompute: Recompute = Recompute.ALL
 
 
 class Trainer:
@@ -117,7 +121,7 @@ class Trainer:
         frozen: how frozen layers are computed.
         micro_batch: images at a time, whose gradients are added up for a step; None for the whole
             batch at once.
-        front: with ``FrozenMode.LEAN``, how what comes before the first trained layer is computed.
+        lean: with ``FrozenMode.LEAN``, how.
 
     Attributes:
         variables: what the optimizer updates: the wholly trained variables, and one new variable
@@ -143,7 +147,7 @@ class Trainer:
         penalty: Optional[Penalty] = None,
         frozen: FrozenMode = FrozenMode.LEAN,
         micro_batch: Optional[int] = None,
-        front: FrontMode = FrontMode(),  # noqa: B008 - immutable
+        lean: LeanOptions = LeanOptions(),  # noqa: B008 - immutable
     ) -> None:
         if micro_batch is not None and network.batch_statistics:
             raise ValueError("the result for an image depends on the others of its batch")
@@ -152,8 +156,8 @@ class Trainer:
         self.steps_taken = first_step
         self._leaves = Leaves(self.trained)
         self.variables = self._leaves.variables
-        self.cut = front.cut
-        self._gradients = self._gradients_of(frozen, front)
+        self.cut = lean.cut
+        self._gradients = self._gradients_of(frozen, lean)
         self._penalty = penalty
         self.optimizer = sgdw(rates, self.variables, first_step)
         for variable, slot in zip(self.variables, self.momenta):
@@ -178,19 +182,20 @@ class Trainer:
             self._finish = tf.function(self._finish_parts, autograph=False)
         self._count_correct = self._compiled(self._correct_of)
 
-    def _gradients_of(self, frozen: FrozenMode, front: FrontMode) -> LossGradients:
+    def _gradients_of(self, frozen: FrozenMode, how: LeanOptions) -> LossGradients:
         model = self.network.model
         if frozen == FrozenMode.STOCK:
-            if front.cut is not None:
+            if how.cut is not None:
                 raise ValueError("the stock step begins at the images")
             return StockGradients(model, self._leaves)
-        if front.cut is not None:
-            lean = LeanGradients(model, self._leaves, cut=front.cut)
+        if how.cut is not None:
+            lean = LeanGradients(model, self._leaves, None, how.cut, how.recompute)
             images = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)
             self.features = tf.function(lean.features, input_signature=[images], autograph=False)
             return lean
-        sliced = front.in_slices and not self.network.batch_statistics
-        return LeanGradients(model, self._leaves, front_of(model) if sliced else None)
+        sliced = how.in_slices and not self.network.batch_statistics
+        front = front_of(model) if sliced else None
+        return LeanGradients(model, self._leaves, front, recompute=how.recompute)
 
     def _compiled(self, function: Callable[..., Any], *more: tf.TensorSpec) -> Any:
         """``function`` of a batch's images and labels as one graph, for batches of any size."""

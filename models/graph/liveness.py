@@ -13,6 +13,7 @@ from models.graph.buffers import Buffer, Memory
 from models.graph.front import Front
 from models.graph.operation import Operation, Saved, Writes
 from models.graph.step import Kept, Step
+from models.recompute import Recompute
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ def simulate(
     stay: Collection[int] = (),
     consumed: bool = False,
     front: Front | None = None,
+    recompute: Recompute = Recompute.ALL,
 ) -> Activations:
     """Run the buffers of ``operations(model, ...)`` through a step on ``trained``.
 
@@ -53,8 +55,9 @@ def simulate(
         stay: outputs of operations that something reads beside their gradients.
         consumed: a variable's gradient is used up as soon as it is there, and does not stay.
         front: what goes in slices, as far as it comes before everything that has a gradient.
+        recompute: what of a transformer's branches is computed once more on the way back.
     """
-    step = Step(graph, trained, batch_size, shares or {}, stay)
+    step = Step(graph, trained, batch_size, shares or {}, stay, recompute)
     memory = Memory()
     values = _Values(step, memory)
     rest = list(graph)
@@ -156,7 +159,8 @@ def _forward(ops: Sequence[Operation], step: Step, values: _Values) -> None:
         branch = step.recomputed(op)
         if branch and op is branch[0]:
             values.hold(op.inputs[0])  # all that is kept of the branch
-        values.compute(op, reads, Kept() if branch else step.kept[op.output])
+        products = {op.output} & step.products
+        values.compute(op, reads, Kept(products) if branch else step.kept[op.output])
         if not op.inputs:
             values.hold(op.output)  # the caller's images stay for the whole step
     values.drop(logits)
@@ -173,6 +177,7 @@ def _kept_bytes(step: Step, values: _Values) -> int:
             own += step.kept[op.output].own
         elif op is branch[0]:
             tensors.add(op.inputs[0])
+    tensors |= step.products
     buffers = {id(values.buffers[tensor]): values.buffers[tensor] for tensor in tensors}
     return own + sum(buffer.bytes for buffer in buffers.values())
 
@@ -198,6 +203,8 @@ def _recompute(branch: Sequence[Operation], step: Step, values: _Values) -> None
     needed: set[int] = set().union(*(one.tensors for one in kept.values()))
     again: list[Operation] = []
     for op in reversed(branch):
+        if op.output in step.products:
+            continue
         if op.output in needed or kept[op.output].own:
             needed.update(op.inputs)
             again.insert(0, op)
@@ -210,6 +217,9 @@ def _recompute(branch: Sequence[Operation], step: Step, values: _Values) -> None
         if op not in again:
             for tensor in kept[op.output].tensors:
                 values.hold(tensor)
+    for op in branch:
+        if op.output in step.products:
+            values.drop(op.output)  # those who read it hold it now
 
 
 def _carry_back(

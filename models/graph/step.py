@@ -11,6 +11,8 @@ import tensorflow as tf
 
 from common.units import FLOAT_BYTES
 from models.graph.operation import Operation, Saved
+from models.kinds import LINEAR, LayerKind, kind_of
+from models.recompute import Recompute
 
 
 @dataclass
@@ -33,6 +35,7 @@ class Step:
         graph: the operations in execution order.
         needs_grad: by tensor, whether its gradient is computed.
         kept: by output, what the operation saves for the backward pass.
+        products: outputs in recomputed branches that are kept all the same.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Step:
         batch_size: int,
         shares: Mapping,
         stay: Collection[int],
+        recompute: Recompute = Recompute.ALL,
     ) -> None:
         """Arguments as those of ``models.graph.liveness.simulate``."""
         self.graph = graph
@@ -51,7 +55,7 @@ class Step:
         self._elements = {op.output: op.elements for op in graph}
         self._branches: dict[int, list[Operation]] = {}
         for op in graph:
-            if op.branch is not None:
+            if op.branch is not None and recompute is not Recompute.NONE:
                 self._branches.setdefault(op.branch, []).append(op)
         self.needs_grad: dict[int, bool] = {}
         for op in graph:
@@ -61,6 +65,10 @@ class Step:
         for tensor in stay:
             self.kept[tensor].tensors.add(tensor)
         self._read_masks_off_kept_outputs()
+        self.products: set[int] = set()
+        if recompute is Recompute.CHEAP:
+            for branch in self._branches.values():
+                self.products |= self._products_of(branch)
 
     def of_images(self, count: int) -> Step:
         """The same step on so many images at a time, as far as nothing is kept of them."""
@@ -92,10 +100,24 @@ class Step:
 
     def recomputed(self, op: Operation) -> list[Operation]:
         """The branch that ``op`` is in, if the backward pass computes it once more; else empty."""
-        if op.branch is None:
+        if op.branch not in self._branches:
             return []
         branch = self._branches[op.branch]
         return branch if self.needs_grad[branch[-1].output] else []
+
+    def _products_of(self, branch: Sequence[Operation]) -> set[int]:
+        """The outputs of its products with kernels that the way back reads."""
+        read: set[int] = set().union(*(self.kept[op.output].tensors for op in branch))
+        linear = (*LINEAR, LayerKind.SELF_ATTENTION)
+        return {
+            op.output
+            for op in branch
+            if self.recomputed(op)
+            and op.weights.factors
+            and kind_of(op.layer) in linear
+            and op.output in read
+            and op is not branch[-2]  # what the final addition reads
+        }
 
     def _trained_of(self, variables: Sequence[tf.Variable]) -> list[tf.Variable]:
         return [variable for variable in variables if variable.ref() in self._trained]

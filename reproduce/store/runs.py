@@ -28,6 +28,7 @@ ADDED_SETTINGS: Mapping[str, Any] = {
     "homology": None,  # the number is the same
     "augment_draws": None,
     "cache_features": None,
+    "recompute": None,
 }
 
 # Where things lie, and what is printed. With dataset_name 'folder', data_dir is the data itself.

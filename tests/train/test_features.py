@@ -34,7 +34,7 @@ from train.gradients.lean.cut import LEFT, feature_cut
 from train.gradients.lean.gradients import LeanGradients
 from train.gradients.leaves import Leaves
 from train.step_memory import RATES
-from train.trainer import FrontMode, Trainer
+from train.trainer import LeanOptions, Trainer
 
 DIGITS = ["--model_name", "digitnet", "--dataset_name", "digits", "--rotation", "0"]
 SHORT = ["--num_epochs", "2", "--max_steps", "40", "--batch_size", "32", "--rho", "0.3"]
@@ -108,7 +108,7 @@ class Kept:
             trained,
             RATES,
             micro_batch=config.micro_batch,
-            front=FrontMode(cut=cut),
+            lean=LeanOptions(cut=cut),
         )
         self.readers = keeper.readers(self.trainer)
         self.config = config

@@ -160,6 +160,11 @@ RULES: tuple[Rule, ...] = (
         lambda config: _keeps_nothing(config) or config.frozen == FrozenMode.LEAN,
     ),
     Rule(
+        ("recompute",),
+        "goes with --frozen lean: the stock step keeps everything",
+        lambda config: config.frozen == FrozenMode.LEAN,
+    ),
+    Rule(
         ("reuse_runs",),
         "goes with train types that select once",
         lambda config: _entry(config).schedule == "once",

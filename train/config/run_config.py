@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 from common.flag_value import FlagValue
 from models.frozen_mode import FrozenMode
+from models.recompute import Recompute
 from models.registry import BACKBONES
 from selection.homology_mode import HomologyMode
 from selection.registry import TRAIN_TYPES
@@ -193,6 +194,13 @@ class RunConfig:
         FrozenMode.LEAN,
         "frozen layers keep next to nothing for the backward pass, or (stock) as TensorFlow does",
         FrozenMode,
+    )
+    recompute: Optional[Recompute] = _flag(
+        None,
+        "of a transformer's branches, compute all once more on the way back, only what is cheap "
+        "(layer norm, softmax, GELU), or none (auto: all, or as little as --memory_budget allows)",
+        Recompute,
+        auto=True,
     )
     fisher: str = _flag(
         "mean",

@@ -7,6 +7,7 @@ from typing import Optional
 from memory_utils import estimate_memory
 from models.frozen_mode import FrozenMode
 from models.network import Network
+from models.recompute import Recompute
 from selection.cut import cut_at_rho
 from selection.memory import estimate_selection_memory
 from selection.registry import train_type_named
@@ -80,7 +81,12 @@ def quick_limit(config: RunConfig, network: Network) -> float:
         layers, order, rho, always_head=config.head == "always", rho_ch=config.rho_ch
     ).trained(layers)
     training = training_memory(
-        network, expected, config.batch_size, config.frozen, config.micro_batch
+        network,
+        expected,
+        config.batch_size,
+        config.frozen,
+        config.micro_batch,
+        config.recompute or Recompute.ALL,
     )
     inference = estimate_memory(network, (), config.batch_size, frozen=FrozenMode.STOCK)
     least = SHARE_OF_INFERENCE * inference.total

@@ -11,11 +11,11 @@ from models.network import Network
 from selection.selection import Selection
 from train.config.run_config import RunConfig
 from train.data.datasets import DataBundle
-from train.estimates import micro_batch_of
+from train.estimates import micro_batch_of, recompute_of
 from train.features.keep import FeatureKeeper, Readers
 from train.optimizer import LearningRateSchedule
 from train.penalty import Penalty
-from train.trainer import FrontMode, Trainer
+from train.trainer import LeanOptions, Trainer
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,10 @@ class TrainingSchedule:
             penalty=self.penalty_of(network),
             frozen=self.job.config.frozen,
             micro_batch=micro_batch_of(self.job.config, network, trained),
-            front=FrontMode(cut=keeper.cut_for(network, trained)),
+            lean=LeanOptions(
+                cut=keeper.cut_for(network, trained),
+                recompute=recompute_of(self.job.config, network, trained),
+            ),
         )
         readers = keeper.readers(trainer)
         return Stage(network, selection, trainer, readers, self.figures_of(network))

@@ -16,13 +16,29 @@ from train.gradients.lean.vjp import OutputAndVjp, WeightGradients
 from train.gradients.leaves import Leaves
 
 
+def projected(layer: SelfAttention, x: tf.Tensor, leaves: Leaves) -> tuple[tf.Tensor, ...]:
+    """q, k and v of x ``[batch, tokens, hidden]``, ``[batch * tokens, heads * size]`` each."""
+    flat = tf.reshape(x, [-1, x.shape[-1]])
+    return tuple(
+        Linear(dense_product(kernel), bias, leaves=leaves).forward(flat)
+        for kernel, bias in _inward(layer)
+    )
+
+
 def attention_with_vjp(
-    layer: SelfAttention, x: tf.Tensor, needs_input_grad: bool, leaves: Leaves
+    layer: SelfAttention,
+    x: tf.Tensor,
+    needs_input_grad: bool,
+    leaves: Leaves,
+    kept: Optional[Sequence[tf.Tensor]] = None,
 ) -> OutputAndVjp:
     """Output ``[batch, tokens, hidden]`` for x of the same shape.
 
     q, k, v and the softmax live until the backward pass: a caller who has less memory than that
     calls this again there.
+
+    Args:
+        kept: q, k and v, where ``projected`` has computed them before.
     """
     tokens, hidden = x.shape[1:]
     sizes = [tokens, layer.heads, layer.head_size]
@@ -33,15 +49,9 @@ def attention_with_vjp(
         return Linear(dense_product(kernel), bias, leaves=leaves).with_vjp(rows, needs_grad)
 
     flat = tf.reshape(x, [-1, hidden])
-    inward = [
-        project(kernel, bias, flat, needs_input_grad)
-        for kernel, bias in (
-            (layer.query_kernel, layer.query_bias),
-            (layer.key_kernel, layer.key_bias),
-            (layer.value_kernel, layer.value_bias),
-        )
-    ]
-    per_head = [_split(rows, sizes) for rows, _ in inward]
+    inward = [project(kernel, bias, flat, needs_input_grad) for kernel, bias in _inward(layer)]
+    # Of the projections, the way back alone is left in the graph where their results were kept.
+    per_head = [_split(rows, sizes) for rows in kept or [rows for rows, _ in inward]]
     mixed, mixing_vjp = _mixed_with_vjp(*per_head)
     output, output_vjp = project(layer.output_kernel, layer.output_bias, _join(mixed), True)
 
@@ -56,6 +66,15 @@ def attention_with_vjp(
         return [tf.reshape(tf.add_n(back), [-1, tokens, hidden])]
 
     return tf.reshape(output, [-1, tokens, hidden]), vjp
+
+
+def _inward(layer: SelfAttention) -> tuple[tuple[tf.Variable, tf.Variable], ...]:
+    """Kernel and bias of q, k and v."""
+    return (
+        (layer.query_kernel, layer.query_bias),
+        (layer.key_kernel, layer.key_bias),
+        (layer.value_kernel, layer.value_bias),
+    )
 
 
 def _mixed_with_vjp(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Optional, Union
 
 import tensorflow as tf
@@ -11,6 +12,8 @@ from models.batch_part import BatchPart, mean_or_share
 from models.dropout import DropoutMasks
 from models.forward import call_layer
 from models.graph.front import Front
+from models.recompute import Recompute
+from train.gradients.lean.attention import projected
 from train.gradients.lean.cut import FeatureCut
 from train.gradients.lean.front import in_slices, tensors_read, units_in_front
 from train.gradients.lean.layer_rules import LayerCall, layer_with_vjp
@@ -48,6 +51,7 @@ class LeanGradients:
         leaves: Leaves,
         front: Optional[Front] = None,
         cut: Optional[FeatureCut] = None,
+        recompute: Recompute = Recompute.ALL,
     ) -> None:
         """``model`` is flat, and ``leaves`` what is trained of it.
 
@@ -55,6 +59,7 @@ class LeanGradients:
             front: what goes in slices of a few images, as far as it comes before everything
                 that has a gradient; None for nothing.
             cut: behind which to begin: in place of images come the values of its tensors.
+            recompute: what of a transformer's branches is computed once more on the way back.
 
         Raises:
             ValueError: a slice is to be trained of a kind of layer that knows none.
@@ -62,7 +67,8 @@ class LeanGradients:
         self._model = model
         self._pixels, self._output = id(model.inputs[0]), id(model.outputs[0])
         self._leaves = leaves
-        self._units = units_of(model, leaves)
+        self._units = units_of(model, leaves, recompute)
+        self._keeps_products = recompute is Recompute.CHEAP
         self._needs_grad = tensors_needing_grad(self._units, leaves)
         self._saved_whole = tensors_saved_whole(self._units)
         self._overrides = merged_layers(leaves)
@@ -144,29 +150,45 @@ class LeanGradients:
                 values[id(unit.output)] = output
 
     def _forward_with_tape(
-        self, units: Sequence[Unit], values: Values, dropout: DropoutMasks
+        self,
+        units: Sequence[Unit],
+        values: Values,
+        dropout: DropoutMasks,
+        kept: Mapping[int, Sequence[tf.Tensor]] = MappingProxyType({}),
     ) -> Tape:
-        """The same in training, and the tape of the units that a gradient goes back through."""
+        """The same in training, and the tape of the units that a gradient goes back through.
+
+        Args:
+            kept: by ``id`` of a unit, its products, which need not be computed.
+        """
         # The order of branches is left to TensorFlow: it fuses a convolution with the addition of
         # a residual branch, and does not see that this closes a circle where we put them in order.
         tape = []
         for unit in units:
             if id(unit.output) in self._needs_grad:
                 inputs = [values[id(tensor)] for tensor in unit.inputs]
-                values[id(unit.output)], vjp = self._unit_with_vjp(unit, inputs, dropout)
+                products = kept.get(id(unit))
+                y, vjp = self._unit_with_vjp(unit, inputs, dropout, products)
+                values[id(unit.output)] = y
                 tape.append((unit, vjp))
             else:
                 self._forward([unit], values, dropout)
         return tape
 
     def _unit_with_vjp(
-        self, unit: Unit, inputs: Sequence[tf.Tensor], dropout: DropoutMasks
+        self,
+        unit: Unit,
+        inputs: Sequence[tf.Tensor],
+        dropout: DropoutMasks,
+        kept: Optional[Sequence[tf.Tensor]] = None,
     ) -> OutputAndVjp:
         needs_input_grad = [id(tensor) in self._needs_grad for tensor in unit.inputs]
         if isinstance(unit, LinearUnit):
             (x,), (needs_x_grad,) = inputs, needs_input_grad
             output_is_saved = id(unit.output) in self._saved_whole
-            return unit.linear.with_vjp(x, needs_x_grad, output_is_saved=output_is_saved)
+            y, vjp = unit.linear.with_vjp(x, needs_x_grad, output_is_saved=output_is_saved)
+            # Nobody reads y then, so that TensorFlow does not compute it.
+            return (y if kept is None else kept[0]), vjp
         if isinstance(unit, RecomputedBranch):
             return self._branch_with_vjp(unit, inputs, dropout)
         (layer,) = unit.layers
@@ -179,6 +201,7 @@ class LeanGradients:
                 self._leaves,
                 self._overrides,
                 dropout,
+                kept,
             )
         )
 
@@ -186,6 +209,7 @@ class LeanGradients:
         self, branch: RecomputedBranch, inputs: Sequence[tf.Tensor], dropout: DropoutMasks
     ) -> OutputAndVjp:
         ids = [id(tensor) for tensor in branch.inputs]
+        kept: dict[int, tuple[tf.Tensor, ...]] = {}
 
         def vjp(dy: tf.Tensor, gradients: WeightGradients) -> Sequence[Optional[tf.Tensor]]:
             # What is computed again only up to where somebody needs it: TensorFlow drops the rest.
@@ -193,14 +217,36 @@ class LeanGradients:
                 branch.units,
                 dict(zip(ids, [after(dy, value) for value in inputs])),
                 dropout.at(after(dy, dropout.step)),
+                {unit: [after(dy, one) for one in products] for unit, products in kept.items()},
             )
             cotangents = {id(branch.output): dy}
             self._backward(tape, cotangents, gradients)
             return [cotangents.get(one) for one in ids]
 
         values = dict(zip(ids, inputs))
-        self._forward(branch.units, values, dropout)
+        if not self._keeps_products:
+            self._forward(branch.units, values, dropout)
+            return values[id(branch.output)], vjp
+        products = set(map(id, branch.products))
+        for unit in branch.units:
+            made = self._products(unit, values) if id(unit) in products else None
+            if made is None:
+                self._forward([unit], values, dropout)
+            else:
+                kept[id(unit)] = made
+                inputs_of_unit = [values[id(tensor)] for tensor in unit.inputs]
+                values[id(unit.output)], _ = self._unit_with_vjp(
+                    unit, inputs_of_unit, dropout, made
+                )
         return values[id(branch.output)], vjp
+
+    def _products(self, unit: Unit, values: Values) -> Optional[tuple[tf.Tensor, ...]]:
+        """What ``unit`` makes of its input and its kernels; None where it is trained in slices."""
+        (x,) = (values[id(tensor)] for tensor in unit.inputs)
+        if isinstance(unit, LinearUnit):
+            return (unit.linear.forward(x),)
+        (layer,) = unit.layers
+        return None if id(layer) in self._overrides else projected(layer, x, self._leaves)
 
     def _backward(self, tape: Tape, cotangents: Values, gradients: WeightGradients) -> None:
         """Carry ``cotangents`` back to the beginning of ``tape``.

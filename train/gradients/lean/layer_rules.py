@@ -32,6 +32,7 @@ class LayerCall:
         leaves: what is trained.
         overrides: ``id(Keras layer)`` -> how it is computed, for those trained in slices.
         dropout: of this step.
+        kept: what ``products`` of this layer were before; None where nothing was kept.
     """
 
     layer: tf.keras.layers.Layer
@@ -41,6 +42,7 @@ class LayerCall:
     leaves: Leaves
     overrides: Mapping[int, Override]
     dropout: DropoutMasks
+    kept: Optional[Sequence[tf.Tensor]] = None
 
     @property
     def x(self) -> tf.Tensor:
@@ -206,7 +208,7 @@ def _dropout(call: LayerCall) -> OutputAndVjp:
 
 def _self_attention(call: LayerCall) -> OutputAndVjp:
     (needs_input_grad,) = call.needs_input_grad
-    return attention_with_vjp(call.layer, call.x, needs_input_grad, call.leaves)
+    return attention_with_vjp(call.layer, call.x, needs_input_grad, call.leaves, call.kept)
 
 
 def _first_token(call: LayerCall) -> OutputAndVjp:

@@ -12,6 +12,7 @@ import tensorflow as tf
 from models.forward import inputs_of
 from models.graph.fusion import Chain, linear_chains, recomputed_branches
 from models.kinds import LayerKind, kind_of
+from models.recompute import Recompute
 from train.gradients.lean.linear import Linear
 from train.gradients.lean.products import conv_product, dense_product
 from train.gradients.leaves import Leaves
@@ -50,8 +51,29 @@ class RecomputedBranch(Unit):
 
     units: tuple[Unit, ...]
 
+    @property
+    def products(self) -> list[Unit]:
+        """The units whose products with kernels the way back through the others reads.
 
-def units_of(model: tf.keras.Model, leaves: Leaves) -> tuple[Unit, ...]:
+        Those of attention, and of a dense layer that something but the final addition reads.
+        """
+        *inside, _ = self.units
+        read = {id(tensor) for unit in inside for tensor in unit.inputs}
+        return [
+            unit
+            for unit in inside
+            if kind_of(unit.layers[0]) is LayerKind.SELF_ATTENTION
+            or (
+                isinstance(unit, LinearUnit)
+                and not unit.linear.rectified
+                and id(unit.output) in read
+            )
+        ]
+
+
+def units_of(
+    model: tf.keras.Model, leaves: Leaves, recompute: Recompute = Recompute.ALL
+) -> tuple[Unit, ...]:
     """The units of a flat functional model of which ``leaves`` are trained, in execution order."""
     chains = {id(chain.layers[0]): chain for chain in linear_chains(model)}
     inside = {id(layer) for chain in chains.values() for layer in chain.layers[1:]}
@@ -63,7 +85,8 @@ def units_of(model: tf.keras.Model, leaves: Leaves) -> tuple[Unit, ...]:
             units.append(_linear_unit(chains[id(layer)], leaves))
         else:
             units.append(Unit((layer,), *_ends((layer,))))
-    return _with_branches(units, recomputed_branches(model))
+    branches = [] if recompute is Recompute.NONE else recomputed_branches(model)
+    return _with_branches(units, branches)
 
 
 def tensors_needing_grad(units: Sequence[Unit], leaves: Leaves) -> set[int]:
