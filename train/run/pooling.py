@@ -21,6 +21,7 @@ from train.estimates import MARGIN, training_memory
 SHARE_OF_INFERENCE = 0.8
 # With micro-batches, this share of its activations: who asks for them has time.
 SHARE_OF_ACTIVATIONS = 0.3
+OF_WEIGHTS = 1.35  # where the weights are most of it, less than this saves little and takes hours
 LEAST_MB = 32.0  # what no one has to save: small networks are gone through in one pass
 
 
@@ -91,7 +92,8 @@ def quick_limit(config: RunConfig, network: Network) -> float:
     inference = estimate_memory(network, (), config.batch_size, frozen=FrozenMode.STOCK)
     least = SHARE_OF_INFERENCE * inference.total
     if _takes_its_time(config):
-        least = inference.weights + SHARE_OF_ACTIVATIONS * inference.peak_activations
+        activations = SHARE_OF_ACTIVATIONS * inference.peak_activations
+        least = max(inference.weights + activations, OF_WEIGHTS * inference.weights)
     return max(LEAST_MB, training, least)
 
 
