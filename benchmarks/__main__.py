@@ -31,6 +31,8 @@ SECTIONS = {
     "channels": ("Training some channels", "channel_slices:channels"),
     "micro": ("A few images at a time", "micro_batches:micro_batches"),
     "front": ("The front in slices", "front_slices:front_slices"),
+    "features": ("Features of the frozen front, kept", "kept_features:kept_features"),
+    "recompute": ("A transformer's recomputation", "recomputed:recompute"),
     "input": ("Input pipeline", "input_pipeline:input_pipeline"),
     "start_up": ("Start-up", "start_up:start_up"),
     "checkpoints": ("Checkpoints", "checkpoint_cost:checkpoints"),
