@@ -34,6 +34,7 @@ SECTIONS = {
     "features": ("Features of the frozen front, kept", "kept_features:kept_features"),
     "recompute": ("A transformer's recomputation", "recomputed:recompute"),
     "input": ("Input pipeline", "input_pipeline:input_pipeline"),
+    "peers": ("PyTorch and Keras beside us", "peers.peers:peers"),
     "start_up": ("Start-up", "start_up:start_up"),
     "checkpoints": ("Checkpoints", "checkpoint_cost:checkpoints"),
     "evaluation": ("Evaluation, by batch size", "evaluation_batch:evaluation"),
