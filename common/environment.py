@@ -48,6 +48,11 @@ for line in sys.stdin.buffer:
 """
 
 
+def onednn_in_force() -> bool:
+    """Whether TensorFlow computes by oneDNN's kernels, after :func:`prepare_tensorflow`."""
+    return os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") not in ("0", "false", "False")
+
+
 def prepare_tensorflow() -> None:
     """Set what TensorFlow and Matplotlib read when they are first imported.
 

@@ -12,11 +12,14 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
+from common.environment import onednn_in_force
 from models.backbones.vit_layers import SelfAttention
 from models.batch_norm import has_fixed_statistics
 from models.graph.fusion import by_windows
 from models.graph.operation import Builder, Extra, Saved, Weights, Writes
 from models.kinds import LayerKind, kernels, kind_of
+
+WORKING_SET = 30 * 2**20 // 4  # elements
 
 Rule = Callable[[Builder, Any, tuple[int, ...]], int]
 
@@ -53,9 +56,25 @@ def _linear(builder: Builder, layer: Any, inputs: tuple[int, ...]) -> int:
         Writes.NEW,
         Saved.NOTHING,
         weights=_weights(kernel, layer.bias, kind_of(layer) is LayerKind.DEPTHWISE_CONV),
-        extra=Extra(kernel=math.prod(kernel.shape) if scaled else 0),
+        extra=Extra(kernel=math.prod(kernel.shape) if scaled else 0, columns=_columns(layer)),
     )
     return _activation(builder, layer, (output,))
+
+
+def _columns(layer: Any) -> int:
+    """Elements of the patches that TensorFlow's own gradients of a convolution write out.
+
+    Both gradients take as many images at a time as a working set of 30 MB holds, one at least
+    (Conv2DCustomBackpropInputOp and ...FilterOp, conv_grad_input_ops.h). oneDNN's write none.
+    """
+    if kind_of(layer) is not LayerKind.CONV or onednn_in_force():
+        return 0
+    height, width, read, made = layer.kernel.shape
+    if height == width == 1:
+        return 0  # a plain product
+    positions, patch = _elements(layer.output) // made, height * width * read
+    one_image = positions * made + patch * made + positions * patch
+    return -(-WORKING_SET // one_image) * positions * patch
 
 
 def _activation(builder: Builder, layer: Any, inputs: tuple[int, ...]) -> int:

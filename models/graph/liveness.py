@@ -238,6 +238,11 @@ def _carry_back(
         memory.note(op, step.gradient_bytes(op))
     else:
         memory.new(step.gradient_bytes(op), op)  # these stay
+    trains = step.gradient_bytes(op) > 0
+    # Both gradients are computed side by side.
+    columns = op.extra.columns * FLOAT_BYTES * (trains + bool(needs_grad))
+    if trains:
+        memory.note(op, columns)
     for tensor in needs_grad:
         passed = op.saved is Saved.PASSED
         if passed or (op.writes is not Writes.NEW and dy.holders == 1):
@@ -245,7 +250,7 @@ def _carry_back(
             memory.hold(dx)
         else:
             dx = memory.new(values.buffers[tensor].bytes, op)
-        memory.note(op, op.extra.kernel * FLOAT_BYTES)
+        memory.note(op, op.extra.kernel * FLOAT_BYTES + columns)
         if tensor in gradients:
             memory.drop(dx)  # added to the one that is there
         else:

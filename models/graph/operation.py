@@ -63,12 +63,14 @@ class Extra:
         saved: of one sample, saved for the gradient of its inputs.
         forward, backward: of one sample, for a moment on the way forward, or back.
         kernel: whatever the batch, for a moment both ways.
+        columns: whatever the batch, for a moment on the way back, of inputs and of variables.
     """
 
     saved: float = 0
     forward: float = 0
     backward: float = 0
     kernel: int = 0
+    columns: int = 0
 
 
 @dataclass(frozen=True, eq=False)
