@@ -65,7 +65,7 @@ def assert_close(found: np.ndarray, expected: np.ndarray, relative: float) -> No
 
 
 @pytest.mark.parametrize("kind", ["digitnet", "branched", "batch statistics"])
-@pytest.mark.parametrize(("samples", "mini_batch"), [(24, 8), (11, 4), (13, 5), (6, 8), (5, 1)])
+@pytest.mark.parametrize(("samples", "mini_batch"), [(24, 8), (11, 4), (6, 8), (5, 1)])
 def test_all_modes_give_the_distances_of_keras_own_activations(kind, samples, mini_batch):
     if kind == "digitnet":
         network = tiny_network("digits")

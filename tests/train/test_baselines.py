@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import h5py
@@ -259,13 +260,13 @@ def test_frozen_channels_of_a_run_stay_bit_identical(tmp_path):
 
 
 def test_selection_from_a_partly_trained_network(tmp_path):
-    flags = ["--rho", "0.3", "--num_epochs", "4", "--select_at_epoch", "2"]
-    folder = _run(tmp_path, *flags, "--max_steps", "225")
+    flags = ["--rho", "0.3", "--num_epochs", "4", "--select_at_epoch", "2", "--batch_size", "20"]
+    folder = _run(tmp_path, *flags, "--max_steps", "90")
     first, second = map(json.loads, (folder / "selections.jsonl").read_text().splitlines())
     assert len(first["selected"]) == 19 and first["epoch"] == 1
     assert len(second["selected"]) == 5 and second["epoch"] == 3
-    assert _json(folder, "result.json")["steps"] == 225
-    early = _run(tmp_path / "early", "--rho", "0.3", "--select_only")
+    assert _json(folder, "result.json")["steps"] == 90
+    early = _run(tmp_path / "early", "--rho", "0.3", "--select_only", "--batch_size", "20")
     scores = [
         [row["b1"] for row in _json(path, "selection.json")["layers"]] for path in (folder, early)
     ]
@@ -284,11 +285,8 @@ def test_stability_is_printed(tmp_path, capsys):
     _run(tmp_path, "--select_only", "--stability", "3", "--rho", "0.3")
     printed = capsys.readouterr().out
     for name in ("act_norm_betti_train", "fisher_training"):
-        (line,) = [
-            text
-            for text in printed.splitlines()
-            if text.startswith("mean Jaccard") and name in text
-        ]
+        lines = printed.splitlines()
+        (line,) = [text for text in lines if text.startswith("mean Jaccard") and name in text]
         assert 0 <= float(line.rsplit(" ", 1)[1]) <= 1
 
 
@@ -332,6 +330,8 @@ def test_saved_weights_are_whole_networks(tmp_path):
         ]
 
 
+# By default test_prune_schedule.py does. This: ADABET_EVERY=1 make test ARGS="-k less_and_less"
+@pytest.mark.skipif("ADABET_EVERY" not in os.environ, reason="a minute of training")
 @pytest.mark.alone
 def test_a_run_that_prunes_needs_less_and_less(tmp_path):
     """The lasso itself empties channels; parameters, MACs and measured memory fall with them."""
