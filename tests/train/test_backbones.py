@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,7 +36,13 @@ def network(request):
 
 
 def request_of(network, **changes):
-    options = {"rho": 0.3, "rho_ch": 0.5, "always_head": True, "batch_size": 4, "num_batches": 2}
+    options: dict[str, Any] = {
+        "rho": 0.3,
+        "rho_ch": 0.5,
+        "always_head": True,
+        "batch_size": 4,
+        "num_batches": 2,
+    }
     options |= {"fisher": "tinytrain", "learning_rate": 1e-6}  # with more, ViT may not be finite
     return selection_request(network, IMAGES, LABELS, **{**options, **changes})
 
