@@ -244,7 +244,7 @@ def test_the_measured_peak_is_set_against_the_budget(tmp_path, capsys):
 
 @pytest.mark.alone
 def test_a_run_keeps_its_budget(tmp_path):
-    flags = ["--model_name", "mobilenetv2", "--weights", "none", "--input_size", "64"]
+    flags = ["--model_name", "mobilenetv2", "--weights", "none", "--input_size", "96"]
     flags += ["--dataset_name", "digits", "--max_steps", "3", "--memory_budget", "40"]
     assert main([*flags, "--output_dir", str(tmp_path), "--run_name", "run"]) == 0
     budget = json.loads((tmp_path / "run" / "result.json").read_text())["budget"]

@@ -62,7 +62,7 @@ def test_pretraining_makes_the_committed_weights():
     accuracy, made, committed, gap = map(float, done.stdout.split())
     assert committed > 0.95
     if not every:
-        assert min(accuracy, made) > 0.5  # guessing: 0.2
+        assert made > 0.7 and accuracy > 0.3  # guessing: 0.2; batch norm has averaged too little
         return
     assert accuracy > 0.98
     assert min(made, committed) > 0.95
