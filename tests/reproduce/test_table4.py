@@ -46,7 +46,7 @@ def test_two_circles():
     assert table4.betti_numbers(bars) == (2, 2, 0)
 
 
-@pytest.mark.parametrize("shape", ["disc", "circle", "torus"])
+@pytest.mark.parametrize("shape", SHAPES)
 def test_bars_of_the_shapes_are_gudhis(shape):
     """b0 and b1, with and without the threshold; a sphere takes gudhi a minute."""
     points = table4.sampled(shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from functools import cache
 
@@ -62,9 +63,14 @@ def ends_of_whole_batches(what: str, frozen: FrozenMode):
     return ends(what, None, frozen)
 
 
-@pytest.mark.parametrize("frozen", FrozenMode)
+# One image at a time of a stock step, too: ADABET_EVERY=1 make test ARGS="-k whole_batches"
+PARTS = [(1, FrozenMode.LEAN), (3, FrozenMode.LEAN), (3, FrozenMode.STOCK)]
+if "ADABET_EVERY" in os.environ:
+    PARTS.append((1, FrozenMode.STOCK))
+
+
+@pytest.mark.parametrize(("micro", "frozen"), PARTS)
 @pytest.mark.parametrize("what", ["everything", "layers", "head", "slices"])
-@pytest.mark.parametrize("micro", [1, 3])
 def test_the_end_is_that_of_whole_batches(what, micro, frozen):
     losses, accuracy, weights, momenta = ends_of_whole_batches(what, frozen)
     in_parts = ends(what, micro, frozen)
