@@ -109,7 +109,8 @@ def test_strips_are_refused_with_batch_statistics(tmp_path, capsys):
 def test_what_a_run_settled_can_be_asked_for_again(train_type, tmp_path):
     """Of a train type that has no use for it, the mode is not written down."""
     place = ["--output_dir", str(tmp_path), "--run_name"]
-    assert main([*DIGITS, "--select_only", "--train_type", train_type, *place, "one"]) == 0
+    few = ["--num_epochs", "1", "--max_steps", "1", "--train_type", train_type]
+    assert main([*DIGITS, *few, *place, "one"]) == 0
     settings = json.loads((tmp_path / "one" / "config.json").read_text())
     assert ("selection_mode" in settings["settled"]) == (train_type != "full_training")
     assert main(["--config", str(tmp_path / "one" / "config.json"), *place, "two"]) == 0
