@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -33,17 +35,18 @@ def float64():
     tf.keras.backend.set_floatx("float32")
 
 
-@pytest.mark.parametrize(
-    ("name", "bn_mode", "sets"),
-    [
-        # Sets of the residual sums and of the plain convolutions, plus those inside of the paths.
-        ("digitnet", "inference", 3 + 3),
-        ("vgg16", "inference", 13),
-        ("mobilenetv2", "inference", 7 + 2 + 16),
-        ("resnet50", "inference", 4 + 1 + 2 * 16),
-        ("resnet50", "paper", 4 + 1 + 2 * 16),
-    ],
-)
+ZEROED = [
+    # Sets of the residual sums and of the plain convolutions, plus those inside of the paths.
+    ("digitnet", "inference", 3 + 3),
+    ("vgg16", "inference", 13),
+    ("mobilenetv2", "inference", 7 + 2 + 16),
+    ("resnet50", "paper", 4 + 1 + 2 * 16),
+]
+if "ADABET_EVERY" in os.environ:  # network and batch norm are among the above, each with another
+    ZEROED.append(("resnet50", "inference", 4 + 1 + 2 * 16))
+
+
+@pytest.mark.parametrize(("name", "bn_mode", "sets"), ZEROED)
 @pytest.mark.slow
 def test_zeroed_and_rebuilt_agree(float64, name, bn_mode, sets):
     network = random_network(name, bn_mode)

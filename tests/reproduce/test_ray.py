@@ -30,9 +30,9 @@ except ImportError:
 needs_ray = pytest.mark.skipif(ray is None, reason="needs requirements-ray.txt")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster():
-    """A head of one CPU."""
+    """A head of one CPU, for all tests: it takes long to start."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     yield made
@@ -50,34 +50,12 @@ def run(cluster, store, specs, program, **options) -> Progress:
 
 
 @needs_ray
-def test_every_run_ends_once_though_a_node_dies(cluster, tmp_path):
-    program, store = stand_in(tmp_path), Store(tmp_path / "runs")
-    specs = [spec(seed, 30) for seed in (1, 2, 3, 4, 5)] + [spec(seed) for seed in (96, 97, 99)]
-    # The second node joins when the sweep is connected to the first one, so that it can be lost.
-    with ThreadPoolExecutor() as pool:
-        sweep = pool.submit(run, cluster, store, specs, program, cpus=1)
-        wait_until(lambda: starts(program) or sweep.done())
-        second = cluster.add_node(num_cpus=1)
-        wait_until(lambda: len(processes(program)) == 2 or sweep.done())
-        cluster.remove_node(second, allow_graceful=False)
-        assert len(starts(program)) < len(specs)
-        progress = sweep.result()
-    assert progress.counts == {"done": 6, "failed": 2}
-    assert [store.state(one) for one in specs[:6]] == ["done"] * 6
-    assert store.why_missing(specs[6]) == "the loss is not finite"
-    assert store.why_missing(specs[7]) == "no data here"
-    assert [store.result(one)["best_test_accuracy"] for one in specs[:5]] == [
-        one.config.seed / 100 for one in specs[:5]
-    ]
-    folders = [path for path in store.root.iterdir() if path.name.startswith("digitnet")]
-    assert len(folders) == 6
-    # What was on the dead node was started again, what kills itself too, and nothing else.
-    again = [seed for seed in starts(program) if starts(program).count(seed) > 1]
-    assert sorted(again)[-2:] == [96, 96]
-    assert len(again) == 4
-    wait_until(lambda: not processes(program))
-    assert run(cluster, store, specs, program, cpus=1).counts == {"done": 6, "failed": 2}
-    assert starts(program)[-1] == 99
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "ray://127.0.0.1:1"])
+def test_an_address_without_a_cluster_is_a_mistake(address):
+    from reproduce.sweep.ray_executor import RayExecutor
+
+    with pytest.raises(UserError, match=f"--address {address}: (no Ray cluster|it must be)"):
+        RayExecutor(address).run(None, None)
 
 
 @needs_ray
@@ -110,12 +88,34 @@ def test_a_run_that_fits_no_node_is_a_mistake(cluster, tmp_path):
 
 
 @needs_ray
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "nowhere", "ray://127.0.0.1:1"])
-def test_an_address_without_a_cluster_is_a_mistake(address):
-    from reproduce.sweep.ray_executor import RayExecutor
-
-    with pytest.raises(UserError, match=f"--address {address}: (no Ray cluster|it must be)"):
-        RayExecutor(address).run(None, None)
+def test_every_run_ends_once_though_a_node_dies(cluster, tmp_path):
+    program, store = stand_in(tmp_path), Store(tmp_path / "runs")
+    specs = [spec(seed, 30) for seed in (1, 2, 3, 4, 5)] + [spec(seed) for seed in (96, 97, 99)]
+    # The second node joins when the sweep is connected to the first one, so that it can be lost.
+    with ThreadPoolExecutor() as pool:
+        sweep = pool.submit(run, cluster, store, specs, program, cpus=1)
+        wait_until(lambda: starts(program) or sweep.done())
+        second = cluster.add_node(num_cpus=1)
+        wait_until(lambda: len(processes(program)) == 2 or sweep.done())
+        cluster.remove_node(second, allow_graceful=False)
+        assert len(starts(program)) < len(specs)
+        progress = sweep.result()
+    assert progress.counts == {"done": 6, "failed": 2}
+    assert [store.state(one) for one in specs[:6]] == ["done"] * 6
+    assert store.why_missing(specs[6]) == "the loss is not finite"
+    assert store.why_missing(specs[7]) == "no data here"
+    assert [store.result(one)["best_test_accuracy"] for one in specs[:5]] == [
+        one.config.seed / 100 for one in specs[:5]
+    ]
+    folders = [path for path in store.root.iterdir() if path.name.startswith("digitnet")]
+    assert len(folders) == 6
+    # What was on the dead node was started again, what kills itself too, and nothing else.
+    again = [seed for seed in starts(program) if starts(program).count(seed) > 1]
+    assert sorted(again)[-2:] == [96, 96]
+    assert len(again) == 4
+    wait_until(lambda: not processes(program))
+    assert run(cluster, store, specs, program, cpus=1).counts == {"done": 6, "failed": 2}
+    assert starts(program)[-1] == 99
 
 
 def test_without_ray_the_message_says_what_to_install(monkeypatch, capsys, tmp_path):

@@ -65,7 +65,7 @@ def assert_close(found: np.ndarray, expected: np.ndarray, relative: float) -> No
 
 
 @pytest.mark.parametrize("kind", ["digitnet", "branched", "batch statistics"])
-@pytest.mark.parametrize(("samples", "mini_batch"), [(24, 8), (11, 4), (13, 5), (6, 8), (5, 1)])
+@pytest.mark.parametrize(("samples", "mini_batch"), [(24, 8), (11, 4), (6, 8), (5, 1)])
 def test_all_modes_give_the_distances_of_keras_own_activations(kind, samples, mini_batch):
     if kind == "digitnet":
         network = tiny_network("digits")
@@ -205,8 +205,8 @@ def test_weighted_grams_are_those_of_scaled_channels(shape):
 @pytest.mark.alone
 @pytest.mark.slow
 def test_strips_take_less_than_inference_pairs_as_much_and_fast_keeps_no_activation():
-    network = branched_network(96, 48)
-    images = random_pixels(40, 96)
+    network = branched_network(64, 48)
+    images = random_pixels(40, 64)
 
     def peak(function) -> float:
         gc.collect()

@@ -46,21 +46,23 @@ class Lives:
         *,
         seconds: Optional[float] = None,
         dies_in: str = "",
+        in_write: int = 2,
         log: Path = Path(os.devnull),
     ) -> dict:
         """One life: ``main.py`` with ``flags``.
 
         Args:
             seconds: after which it is killed, from its beginning.
-            dies_in: a place in the writing of a checkpoint where it kills itself, the second time
-                that it comes there: ``arrays`` (half written), ``replace`` (not yet under its
-                name) or ``sync`` (under its name).
+            dies_in: a place in the writing of a checkpoint where it kills itself: ``arrays`` (half
+                written), ``replace`` (not yet under its name) or ``sync`` (under its name).
+            in_write: of which checkpoint that it writes; 1: of the first.
             log: where its output is added.
 
         Returns:
             ``status`` (negative: of the signal that ended it) and ``seconds``.
         """
         order = {"flags": flags, "seconds": seconds, "dies_in": dies_in, "log": str(log)}
+        order["in_write"] = in_write
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
@@ -137,7 +139,7 @@ def _live(order: dict[str, Any], main: Any) -> None:
     os.dup2(log, 2)
     os.close(0)
     if order["dies_in"]:
-        _die_in(order["dies_in"])
+        _die_in(order["dies_in"], order["in_write"])
     status = 70
     try:
         status = main(order["flags"])
@@ -146,8 +148,8 @@ def _live(order: dict[str, Any], main: Any) -> None:
         os._exit(status)
 
 
-def _die_in(place: str) -> None:
-    """In the second checkpoint: before its last array, before it is renamed, or just after."""
+def _die_in(place: str, in_write: int) -> None:
+    """In that checkpoint: before its last array, before it is renamed, or just after."""
     from common import files
     from train.checkpoint import folder
 
@@ -164,7 +166,7 @@ def _die_in(place: str) -> None:
         if place == "sync" and arguments[0].name != "checkpoints":
             return original(*arguments)
         calls.append(1)
-        if len(calls) < 2:
+        if len(calls) < in_write:
             return original(*arguments)
         if place == "arrays":
             path, state, arrays = arguments

@@ -206,20 +206,20 @@ def _wide_network() -> Network:
 
 
 def test_memory_does_not_grow_with_the_number_of_stages(digits):
-    """Twelve re-selections, alternately of two choices that need as much memory as each other."""
+    """Eight re-selections, alternately of two choices that need as much memory as each other."""
     network = _wide_network()
-    choices = [{0: (0,), 1: (0,)}, {0: (0,), 1: (1,)}] * 7
+    choices = [{0: (0,), 1: (0,)}, {0: (0,), 1: (1,)}] * 5
     schedule = ElasticSchedule(_job(digits, _given_choices(network, choices)))
     stage = schedule.first_stage(network)
     left = []
-    for epoch in range(3, 27, 2):
+    for epoch in range(3, 19, 2):
         former = stage
         stage = schedule.next_stage(stage, epoch)
         assert stage.trainer is not former.trainer
         del former
         _train(stage, 1)
         left.append(_left())
-    assert len(left) == 12
+    assert len(left) == 8
     _check_no_growth(left)
 
 
@@ -251,7 +251,7 @@ def test_selections_leave_nothing_behind(digits):
     strategy = partial.func
     selector = strategy._selector
     left = []
-    for _ in range(12):
+    for _ in range(8):
         chooser(network)
         left.append(_left())
     assert strategy._selector is selector

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -119,7 +120,12 @@ def _gradients(kind, model, trained, images, labels):
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.slow
 def test_gradients_are_tensorflows_own_for_any_choice_of_variables(name):
-    """Everything, single variables, and some mixed choices."""
+    """Everything, single variables, and some mixed choices.
+
+    By default seven of the single ones, for test_any_graph.py has more; fourteen of them:
+    ADABET_EVERY=1 make test ARGS="-k tensorflows_own"
+    """
+    single = 14 if "ADABET_EVERY" in os.environ else 7
     model = MODELS[name]()
     size = model.input_shape[1]
     images = tf.constant(random_pixels(4, size), tf.float32) / 64.0
@@ -129,7 +135,7 @@ def test_gradients_are_tensorflows_own_for_any_choice_of_variables(name):
     scale = {one.variable.ref(): g for one, g in zip(everything, expected)}
     generator = np.random.default_rng(0)
     mixed = [[one for one in everything if generator.random() < 0.3] for _ in range(3)]
-    order = generator.permutation(len(everything))[:14]
+    order = generator.permutation(len(everything))[:single]
     for trained in [everything, *([everything[index]] for index in order), *mixed]:
         found_loss, found_logits, found = _gradients(LeanGradients, model, trained, images, labels)
         assert found_loss == pytest.approx(loss, rel=1e-5)

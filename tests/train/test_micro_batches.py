@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -55,11 +57,22 @@ def ends(what: str, micro: int | None, frozen: FrozenMode, penalty: bool = False
     return losses, result.accuracy, snapshot(network), momenta
 
 
-@pytest.mark.parametrize("frozen", FrozenMode)
+@cache
+def ends_of_whole_batches(what: str, frozen: FrozenMode):
+    """One for both sizes of parts."""
+    return ends(what, None, frozen)
+
+
+# One image at a time of a stock step, too: ADABET_EVERY=1 make test ARGS="-k whole_batches"
+PARTS = [(1, FrozenMode.LEAN), (3, FrozenMode.LEAN), (3, FrozenMode.STOCK)]
+if "ADABET_EVERY" in os.environ:
+    PARTS.append((1, FrozenMode.STOCK))
+
+
+@pytest.mark.parametrize(("micro", "frozen"), PARTS)
 @pytest.mark.parametrize("what", ["everything", "layers", "head", "slices"])
-@pytest.mark.parametrize("micro", [1, 3])
 def test_the_end_is_that_of_whole_batches(what, micro, frozen):
-    losses, accuracy, weights, momenta = ends(what, None, frozen)
+    losses, accuracy, weights, momenta = ends_of_whole_batches(what, frozen)
     in_parts = ends(what, micro, frozen)
     np.testing.assert_allclose(in_parts[0], losses, rtol=2e-5)
     assert in_parts[1] == accuracy

@@ -13,13 +13,18 @@ import tensorflow as tf
 ROOT = Path(__file__).resolve().parents[2]
 
 _PRETRAIN = """
+import sys
+
 import numpy as np
 from models.backbones.digitnet import WEIGHTS
 from models.registry import BACKBONES
 from models.weights import load_h5
 from train.data.digits import load_digit_subset
+from train import pretrain_digitnet
 from train.pretrain_digitnet import CLASSES, pretrained_features
 
+if len(sys.argv) > 1:
+    pretrain_digitnet.EPOCHS = int(sys.argv[1])
 digits = load_digit_subset(CLASSES, BACKBONES["digitnet"].input_size)
 pixels = digits.images.take(np.arange(len(digits))).astype(np.float32)
 
@@ -39,10 +44,15 @@ print(accuracy, ours, told_apart(features), gap)
 
 @pytest.mark.slow
 def test_pretraining_makes_the_committed_weights():
-    """In a process of its own: the script asks TensorFlow for deterministic operations."""
+    """In a process of its own: the script asks TensorFlow for deterministic operations.
+
+    By default one epoch, in which the script works, and tells most digits apart; all twelve and
+    the weights that come of them: ADABET_EVERY=1 make test ARGS="-k committed_weights"
+    """
+    every = "ADABET_EVERY" in os.environ
     # Deterministic for a number of threads, which decides the order of sums: two made the file.
     done = subprocess.run(
-        [sys.executable, "-c", _PRETRAIN],
+        [sys.executable, "-c", _PRETRAIN, *([] if every else ["1"])],
         cwd=ROOT,
         env={**os.environ, "TF_NUM_INTRAOP_THREADS": "2"},
         capture_output=True,
@@ -50,6 +60,10 @@ def test_pretraining_makes_the_committed_weights():
         check=True,
     )
     accuracy, made, committed, gap = map(float, done.stdout.split())
+    assert committed > 0.95
+    if not every:
+        assert made > 0.7 and accuracy > 0.3  # guessing: 0.2; batch norm has averaged too little
+        return
     assert accuracy > 0.98
     assert min(made, committed) > 0.95
     # Kernels for other processors, or of another TensorFlow, add up in another order, which twelve

@@ -310,6 +310,7 @@ def test_a_run_records_how_the_network_and_its_memory_shrink(tmp_path):
     measured = [line["measured_allocator"] for line in lines]
     assert None in measured or max(measured[2:]) < 0.9 * min(measured[:2])
     assert result.status == "completed" and result.epochs == 4
+    assert result.trained_parameters == lines[-1]["parameters"] < result.total_parameters
 
 
 def _with_axes(network: Network) -> list:

@@ -27,9 +27,8 @@ EACH_STEP = ["--checkpoint_every", "0.000001min"]
 
 RUNS = {
     "betti": ["--rho", "0.3"],
-    "slices": ["--rho", "0.3", "--rho_ch", "0.5"],
     "budget": ["--memory_budget", "30"],
-    "late": ["--rho", "0.3", "--select_at_epoch", "1"],
+    "late slices": ["--rho", "0.3", "--rho_ch", "0.5", "--select_at_epoch", "1"],
     "stock": ["--rho", "0.3", "--frozen", "stock"],
     "paper's batch norm": ["--train_type", "full_training", "--bn_mode", "paper"],
     "random": ["--train_type", "random_k_training", "--rho", "0.4", "--seed", "3"],
@@ -90,7 +89,7 @@ def result_of(folder: Path) -> dict:
 
 
 # The others: ADABET_EVERY=1 make test ARGS="-k same_to_the_last_bit"
-USUAL = ("slices", "late", "features")
+USUAL = ("late slices", "features")
 
 
 @pytest.mark.slow
@@ -132,7 +131,7 @@ def test_measured_times_are_not_measured_anew(tmp_path, monkeypatch):
     flags = ["--train_type", "elastic_training", "--rho", "0.6", "--profile", "measured"]
     with monkeypatch.context() as patch:
         dies(patch, Trainer, "evaluate", after=1)
-        until_death(tmp_path / "a", *flags, "--interval", "1")
+        until_death(tmp_path / "a", *flags, "--interval", "1", "--num_epochs", "2")
     assert resume(tmp_path / "a") == 0
     assert len(measured) == 1
     assert result_of(tmp_path / "a")["selections"] > 1
@@ -262,10 +261,17 @@ def test_a_disk_too_full_for_a_checkpoint_is_a_warning(tmp_path, monkeypatch, ca
     assert result_of(tmp_path / "a")["status"] == "completed"
 
 
+@pytest.fixture(scope="module")
+def two_epochs(tmp_path_factory):
+    """What comes out of a run of two epochs that nothing ends."""
+    whole = tmp_path_factory.mktemp("two_epochs") / "whole"
+    run(whole, "--rho", "0.3", "--num_epochs", "2")
+    return what_came_out(whole)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("end", [KeyboardInterrupt(), OSError(28, os.strerror(28), "a file")])
-def test_a_run_that_ended_early_goes_on(end, tmp_path, monkeypatch):
-    run(tmp_path / "whole", "--rho", "0.3", "--num_epochs", "2")
+def test_a_run_that_ended_early_goes_on(end, tmp_path, monkeypatch, two_epochs):
     add_metrics, calls = RunDirectory.add_metrics, []
 
     def ends(*arguments):
@@ -280,7 +286,7 @@ def test_a_run_that_ended_early_goes_on(end, tmp_path, monkeypatch):
     assert main(flags) == (130 if isinstance(end, KeyboardInterrupt) else 1)
     assert result_of(tmp_path / "ended")["status"] in ("interrupted", "failed")
     assert resume(tmp_path / "ended") == 0
-    assert what_came_out(tmp_path / "ended") == what_came_out(tmp_path / "whole")
+    assert what_came_out(tmp_path / "ended") == two_epochs
 
 
 def test_none_are_written_if_none_are_wanted(tmp_path, monkeypatch):
