@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Optional
 
-from common.machine import PROJECT
+# Not common.machine's: an environment of PyTorch need not have what that imports.
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def serve(step: Callable[[], Any], facts: Mapping[str, Any]) -> None:
@@ -33,14 +35,16 @@ class Stepper:
         facts: what it said about itself.
     """
 
-    def __init__(self, module: str, arguments: Mapping[str, Any]) -> None:
+    def __init__(
+        self, module: str, arguments: Mapping[str, Any], python: str = sys.executable
+    ) -> None:
         """Start ``python -m module`` with ``arguments`` as JSON.
 
         Raises:
             RuntimeError: it ended before it was ready; with the end of what it wrote.
         """
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, json.dumps(arguments)],
+            [python, "-m", module, json.dumps(arguments)],
             cwd=PROJECT,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
             stdin=subprocess.PIPE,
