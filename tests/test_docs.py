@@ -79,6 +79,11 @@ def test_a_command_without_downloads_runs(words, tmp_path):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
+def test_nothing_is_left_to_be_filled_in(document):
+    assert not re.search(r"@@|TODO|TBD|XXX|FIXME", text_of(document))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_lead_somewhere(document):
     for target in re.findall(r"\]\(([^)#]+)", text_of(document)):
         if not target.startswith("http"):
