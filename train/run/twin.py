@@ -21,7 +21,7 @@ from train.run.result import RunResult
 # What decides which layers are trained, and not how; and where things lie (weights and images are
 # compared by their digests).
 _MAY_DIFFER = {
-    *("train_type", "rho", "rho_ch", "memory_budget", "head", "selection_batches"),
+    *("train_type", "rho", "rho_ch", "head", "selection_batches"),
     *("selection_seed", "aggregation", "selection_mode", "homology", "fisher", "stability"),
     *("selection_file", "profile", "profile_file", "step_times", "interval", "prune"),
     *("prune_ratio", "num_classes", "weights", "data_dir", "cache_dir", "download", "output_dir"),
