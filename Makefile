@@ -76,7 +76,7 @@ run: $(VENV)/installed
 	$(VENV_PYTHON) main.py $(or $(ARGS),$(DEMO))
 
 # Most tests keep one core busy; those of a file share networks.
-IN_PARALLEL := -n 2 --dist loadfile
+IN_PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/installed-dev
 	$(VENV_PYTHON) -m pytest $(IN_PARALLEL) $(ARGS)

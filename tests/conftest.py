@@ -13,8 +13,10 @@ from common.environment import prepare_tensorflow
 
 prepare_tensorflow()
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # Workers share the processors: with a pool of threads for each, they would wait for each other.
+    # Workers share the processors: with a pool of threads for each, they would wait for each other,
+    # and peaks of memory would depend on which of two operations is begun first.
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+    os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _ALONE = "ADABET_TEST_RUNS_ALONE"
@@ -41,6 +43,19 @@ def blank_pictures():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pictures.plots, "selection_figure", pictures.blank)
         yield
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of few slow tests first, quick ones last, so that both workers end together."""
+    tests: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        tests.setdefault(item.nodeid.split("::")[0], []).append(item)
+
+    def key(item: pytest.Item) -> tuple[bool, int]:
+        same = tests[item.nodeid.split("::")[0]]
+        return not any(one.get_closest_marker("slow") for one in same), len(same)
+
+    items.sort(key=key)
 
 
 @pytest.hookimpl(tryfirst=True)

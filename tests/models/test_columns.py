@@ -9,11 +9,15 @@ from models.memory.fresh_process import fresh
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("indices", "frozen"), [([0], "lean"), (None, "stock")])
-def test_they_are_most_of_a_small_networks_peak(indices, frozen, monkeypatch):
+@pytest.mark.parametrize(
+    ("indices", "frozen", "off"),
+    # Of the lean step, the peak is a single convolution's, of one shape or the next.
+    [([0], "lean", 0.25), (None, "stock", 0.15)],
+)
+def test_they_are_most_of_a_small_networks_peak(indices, frozen, off, monkeypatch):
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     assert not onednn_in_force()
     target = "benchmarks.subjects:training_peak"
     found = fresh(target, name="digitnet", indices=indices, frozen=frozen)
     assert found["measured"] > 20  # with oneDNN it is below 7
-    assert found["estimate"] == pytest.approx(found["measured"], rel=0.15)
+    assert found["estimate"] == pytest.approx(found["measured"], rel=off)

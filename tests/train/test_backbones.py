@@ -90,7 +90,16 @@ def test_the_lasso_exists_and_says_what_it_prunes(network):
     assert ("hidden units of the MLPs" in note) == (network.backbone.name == "vit")
 
 
-@backbones
+# Slices of attention: test_slices.py. ViT-B/16's too: ADABET_EVERY=1 make test
+@pytest.mark.parametrize(
+    "network",
+    [
+        name
+        for name in BACKBONES
+        if name not in LEFT_OUT and (name != "vit" or "ADABET_EVERY" in os.environ)
+    ],
+    indirect=True,
+)
 def test_a_step_on_half_of_the_channels(network, adabet):
     trained = adabet.trained(network.layers)
     assert any(one.channels is not None for one in trained)

@@ -50,7 +50,7 @@ def test_only_the_same_training_is_taken(tmp_path, capsys):
 
 def test_another_training_is_done(tmp_path):
     run(tmp_path, "first", *HEAD)
-    for changed in (["--seed", "1"], ["--learning_rate", "0.01"], ["--rho", "0.11"]):
+    for changed in (["--seed", "1"], ["--rho", "0.11"]):
         other = run(tmp_path, "other" + changed[0], *LAST, *changed)
         assert other["same_training_as"] is None, changed
     (tmp_path / "first" / "config.json").unlink()  # as of a version that wrote none

@@ -141,9 +141,9 @@ def epoch_batches(
 def _finished(
     made: Generator[tuple[Any, tf.Tensor], None, None], reader: Reader
 ) -> Generator[Batch, None, None]:
+    # Not a loop of its own, whose variables would keep each batch until the next one is there.
     with contextlib.closing(made):
-        for read, labels in made:
-            yield reader.finish(read), labels
+        yield from map(lambda batch: (reader.finish(batch[0]), batch[1]), made)
 
 
 def _in_parts(
