@@ -90,7 +90,7 @@ def test_the_lasso_exists_and_says_what_it_prunes(network):
     assert ("hidden units of the MLPs" in note) == (network.backbone.name == "vit")
 
 
-# Slices of attention: test_slices.py. ViT-B/16's too: ADABET_EVERY=1 make test
+# Slices of attention: test_recompute.py. ViT-B/16's too: ADABET_EVERY=1 make test
 @pytest.mark.parametrize(
     "network",
     [
