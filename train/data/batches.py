@@ -141,9 +141,13 @@ def epoch_batches(
 def _finished(
     made: Generator[tuple[Any, tf.Tensor], None, None], reader: Reader
 ) -> Generator[Batch, None, None]:
-    # Not a loop of its own, whose variables would keep each batch until the next one is there.
+    def finish(batch: tuple[Any, tf.Tensor]) -> Batch:
+        read, labels = batch
+        return reader.finish(read), labels
+
+    # Not a loop, whose variables would keep each batch until the next one is there.
     with contextlib.closing(made):
-        yield from map(lambda batch: (reader.finish(batch[0]), batch[1]), made)
+        yield from map(finish, made)
 
 
 def _in_parts(
