@@ -96,7 +96,7 @@ USUAL = ("late slices", "features")
 @pytest.mark.parametrize("kind", RUNS if "ADABET_EVERY" in os.environ else USUAL)
 def test_the_end_is_the_same_to_the_last_bit(kind, tmp_path, monkeypatch):
     """Killed once in the middle of an epoch, once in the last evaluation."""
-    flags = RUNS[kind]
+    flags = [*RUNS[kind], "--cache_dir", str(tmp_path / "cache")]
     run(tmp_path / "whole", *flags)
     steps = 4 * 30 + 10 if kind == "prune" else STEPS + 5
     with monkeypatch.context() as patch:
