@@ -16,6 +16,7 @@ from models.memory.fresh_process import fresh
 )
 def test_they_are_most_of_a_small_networks_peak(indices, frozen, off, monkeypatch):
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    monkeypatch.setenv("TF_NUM_INTEROP_THREADS", "2")  # with one, one gradient after the other
     assert not onednn_in_force()
     target = "benchmarks.subjects:training_peak"
     found = fresh(target, name="digitnet", indices=indices, frozen=frozen)
