@@ -205,8 +205,8 @@ def test_weighted_grams_are_those_of_scaled_channels(shape):
 @pytest.mark.alone
 @pytest.mark.slow
 def test_strips_take_less_than_inference_pairs_as_much_and_fast_keeps_no_activation():
-    network = branched_network(64, 48)
-    images = random_pixels(40, 64)
+    network = branched_network(96, 48)
+    images = random_pixels(40, 96)
 
     def peak(function) -> float:
         gc.collect()
