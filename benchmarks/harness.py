@@ -55,6 +55,14 @@ def judged(value: float, most: Optional[float], digits: int = 2) -> str:
     return f"{text} (target {most:g}{', **missed**' if missed else ''})"
 
 
+def judged_from_below(value: float, least: Optional[float], digits: int = 2) -> str:
+    """As ``judged``, of a target that is to be reached."""
+    text = f"{value:.{digits}f}"
+    if least is None:
+        return text
+    return f"{text} (target {least:g}{', **missed**' if float(text) < least else ''})"
+
+
 def deviation(estimate: float, measured: float, most: float = 15.0) -> str:
     """By how many percent the estimate is off, beside the target."""
     percent = round(100 * (estimate / measured - 1))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import Effort, table, timed
+from benchmarks.harness import Effort, judged_from_below, ratio, table, timed
 from benchmarks.subjects import BATCH_SIZE, NUM_CLASSES, new_network, two_choices, whole_layers
 from common.timing import seconds_in_turn
 from train.config.command_line import parse_args
@@ -92,7 +92,7 @@ def kept_features(effort: Effort) -> str:
                 continue
             target = "benchmarks.kept_features:epoch_seconds"
             took = timed(target, effort, name=name, indices=indices)
-            gain = statistics.median(a / b for a, b in zip(took["computes"], took["reads"]))
+            gain = ratio(took["computes"], took["reads"])
             rows.append(
                 [
                     name,
@@ -101,7 +101,7 @@ def kept_features(effort: Effort) -> str:
                     f"{cut.elements * 4 / 1e3:.1f}",
                     f"{1e3 * statistics.median(took['computes']) / IMAGES:.2f}",
                     f"{1e3 * statistics.median(took['reads']) / IMAGES:.2f}",
-                    _judged(gain, LEAST.get((name, choice))),
+                    judged_from_below(gain, LEAST.get((name, choice)), 1),
                 ]
             )
     columns = (
@@ -115,10 +115,3 @@ def kept_features(effort: Effort) -> str:
     )
     text = f"Epochs of {IMAGES} images from disk, batch {BATCH_SIZE}, flipped or not."
     return f"{text}\n\n{table(columns, rows)}"
-
-
-def _judged(value: float, least: float | None) -> str:
-    text = f"{value:.1f}"
-    if least is None:
-        return text
-    return f"{text} (target {least:g}{', **missed**' if float(text) < least else ''})"

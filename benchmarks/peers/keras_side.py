@@ -1,4 +1,4 @@
-"""Our step, or Keras' own ``fit`` with ``trainable = False`` on all other layers; see ``serve``."""
+"""Our step, or Keras' own ``train_on_batch`` with all other layers frozen; see ``serve``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def main() -> None:
     network = new_network(asked["model"])
     trained = whole_layers(network, asked["indices"])
     batch = noise_batch(network, asked["batch"])
-    if asked["way"] == "fit":
+    if asked["way"] == "keras":
         model = network.model
         chosen = {id(one.layer.keras_layer) for one in trained}
         for layer in model.layers:

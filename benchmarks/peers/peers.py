@@ -19,7 +19,7 @@ import subprocess
 import sys
 from typing import Any, Optional
 
-from benchmarks.harness import Effort, ratio, table
+from benchmarks.harness import Effort, judged, judged_from_below, ratio, table
 from benchmarks.peers.stepper import Stepper
 from benchmarks.subjects import BATCH_SIZE, NUM_CLASSES, new_network
 from models.forward import inputs_of
@@ -84,23 +84,15 @@ def _summary(name: str, choice: str, found: dict[str, dict]) -> list[str]:
         return min(one["peak_mb"] for one in some.values())
 
     time, memory = ratio(quickest(its), quickest(ours)), least(ours) / least(its)
-    words = [f"{time:.2f}", f"{memory:.2f}"]
-    if choice == "AdaBet's":
-        for place, (value, target, missed) in enumerate(
-            (
-                (words[0], LEAST_TIME[name], float(words[0]) < LEAST_TIME[name]),
-                (words[1], MOST_MEMORY[name], float(words[1]) > MOST_MEMORY[name]),
-            )
-        ):
-            words[place] = f"{value} (target {target:g}{', **missed**' if missed else ''})"
-    return [name, choice, *words]
+    targets = (LEAST_TIME[name], MOST_MEMORY[name]) if choice == "AdaBet's" else (None, None)
+    return [name, choice, judged_from_below(time, targets[0]), judged(memory, targets[1])]
 
 
 def _measured(
     name: str, indices: Optional[list[int]], effort: Effort, python: str
 ) -> dict[str, dict]:
     """By way: ``peak_mb``, and ``seconds`` of steps that were taken in turn."""
-    ours = {**OURS, **(KEPT if name == "vit" else {}), "Keras' fit": {"way": "fit"}}
+    ours = {**OURS, **(KEPT if name == "vit" else {}), "Keras' train_on_batch": {"way": "keras"}}
     asked = {"model": name, "batch": BATCH_SIZE, "indices": indices}
     torch = {
         "model": name,

@@ -5,11 +5,9 @@ Imports nothing of TensorFlow. Batch norm is by fixed statistics (``eval``), as 
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Optional
 
 import torch
@@ -17,6 +15,7 @@ import torchvision
 from torch import nn
 
 from benchmarks.peers.stepper import serve
+from common.standard_streams import without_native_stderr
 
 MB = 1e6
 _PRODUCTS = (nn.Conv2d, nn.Linear)
@@ -56,7 +55,7 @@ def _peak(step: Callable[[], None], model: nn.Module, trained: list[nn.Parameter
     optimizer_and_weights = [*model.parameters(), *model.buffers(), *trained]
     before = sum(one.numel() * one.element_size() for one in optimizer_and_weights)
     with (
-        _quiet(),
+        without_native_stderr(),
         torch.profiler.profile(
             activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
         ) as profiler,
@@ -70,19 +69,6 @@ def _peak(step: Callable[[], None], model: nn.Module, trained: list[nn.Parameter
         now += event.nbytes()
         peak = max(peak, now)
     return (before + peak) / MB
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The profiler announces itself on standard error."""
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _trained(name: str, model: nn.Module, layers: Optional[list]) -> list[nn.Parameter]:

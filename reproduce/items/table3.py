@@ -33,9 +33,8 @@ FAST = f"{ADABET}, fast"
 ADABET_BY_ONE = f"{ADABET}, one image"
 STOCK = "full_training, stock"
 FULL_BY_ONE = "full_training, one image"
-BY_FORWARD_PASSES: dict[
-    str, dict[str, Any]
-] = {  # our selections, and what their command lines have beside Table 3's
+# AdaBet's selections, and what their command lines have beside Table 3's.
+BY_FORWARD_PASSES: dict[str, dict[str, Any]] = {
     ADABET: {},
     ADABET_BY_ONE: {"micro_batch": 1},
     FAST: {"selection_mode": "fast"},

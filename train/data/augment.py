@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
+
+from common.standard_streams import without_native_stderr
 
 
 def transform_images(images: np.ndarray, mirrored: np.ndarray, angles: np.ndarray) -> tf.Tensor:
@@ -53,25 +53,9 @@ def compiled_stages() -> tuple[Callable, Callable, Callable]:
         tf.function(stage, jit_compile=True, autograph=False)
         for stage in (_locate, _pack, _interpolate)
     ]
-    with _without_native_stderr():
+    with without_native_stderr():  # XLA announces its first compilation there
         tf.function(tf.negative, jit_compile=True, autograph=False)(0.0)
     return tuple(stages)
-
-
-@contextlib.contextmanager
-def _without_native_stderr() -> Iterator[None]:
-    """Drop what is written to file descriptor 2, where XLA announces its first compilation.
-
-    No log level silences it. For a moment only, since this holds for all threads.
-    """
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _locate(matrices: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
