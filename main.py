@@ -8,9 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from common.program import exit_status
-from common.signals import catch_signals
-from common.standard_streams import make_usable
+from common.program import exit_status, run_as_process
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,6 +24,12 @@ def _run(argv: Sequence[str] | None) -> int:
     command = parse_command(argv)
     load_tensorflow()  # only once the flags are good
     from models.memory.allocator import reserve_region
+
+    if command.describe:
+        from train.run.describe import description
+
+        print(description(command.config))
+        return 0
     from train.run.story import run
 
     note = reserve_region()
@@ -36,6 +40,4 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 if __name__ == "__main__":
-    make_usable()
-    catch_signals()
-    sys.exit(main())
+    run_as_process(main)

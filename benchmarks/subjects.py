@@ -16,7 +16,7 @@ from common.timing import seconds_in_turn
 from memory_utils import estimate_memory
 from models.frozen_mode import FrozenMode
 from models.network import Network, build_network
-from models.registry import BACKBONES
+from models.registry import backbone_named
 from models.trained import Trained
 from selection.registry import train_type_named
 from train.config.paper_constants import RHO
@@ -35,7 +35,7 @@ POOLED = 40  # images
 
 def new_network(name: str) -> Network:
     """A backbone at its own input size."""
-    backbone = BACKBONES[name]
+    backbone = backbone_named(name)
     return build_network(backbone, NUM_CLASSES, backbone.input_size, "none")
 
 

@@ -5,14 +5,29 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from common.errors import RunError, UserError
-from common.standard_streams import discard
+from common.signals import catch_signals, ignore_signals
+from common.standard_streams import discard, make_usable
 
 MISTAKE = 2
 FAILED = 1
 INTERRUPTED = 130  # the shell's status for a process ended by Ctrl-C
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def run_as_process(main: Callable[[], int]) -> NoReturn:
+    """End this process with the status that ``main`` returns.
+
+    Once it has returned nothing is left to interrupt: a signal while Python takes itself apart,
+    which may last seconds, would make a completed run look like a killed one.
+    """
+    make_usable()
+    catch_signals()
+    status = main()
+    ignore_signals()
+    sys.exit(status)
 
 
 def exit_status(program: str, action: Callable[[], int], hint: str = "") -> int:

@@ -27,6 +27,12 @@ def catch_signals() -> None:
             signal.signal(number, _interrupt)
 
 
+def ignore_signals() -> None:
+    """They do nothing from here on, to the end of the process."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _interrupt(number: int, frame: object) -> NoReturn | None:  # noqa: ARG001
     global _latest
     before, _latest = _latest, time.monotonic()
@@ -42,8 +48,7 @@ def no_signals() -> Iterator[None]:
         yield  # Python handles signals in the main thread alone
         return
     before = {number: signal.getsignal(number) for number in ENDING}
-    for number in ENDING:
-        signal.signal(number, signal.SIG_IGN)
+    ignore_signals()
     try:
         yield
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 import tensorflow as tf
 
@@ -41,6 +41,28 @@ class FixedBatchNormalization(tf.keras.layers.BatchNormalization):
 def has_fixed_statistics(layer: Any) -> bool:
     """Whether ``layer`` is batch norm that does not look at the batch: a scale and a shift."""
     return isinstance(layer, FixedBatchNormalization) and not layer.batch_statistics
+
+
+def is_scale_and_shift(layer: Any) -> bool:
+    """Whether ``layer`` is batch norm that multiplies and offsets each channel, the last axis."""
+    return has_fixed_statistics(layer) and list(layer.axis) == [layer.input.shape.rank - 1]
+
+
+def scale_of(norm: FixedBatchNormalization) -> tf.Tensor:
+    """The factor that batch norm by fixed statistics is, ``[channels]``, float32."""
+    inverse = inverse_deviation(norm)
+    return inverse if norm.gamma is None else norm.gamma * inverse
+
+
+def shift_of(norm: FixedBatchNormalization, mean: Optional[tf.Tensor] = None) -> tf.Tensor:
+    """What it adds behind the factor, ``[channels]``; ``mean`` in place of its own."""
+    shift = -(norm.moving_mean if mean is None else mean) * scale_of(norm)
+    return shift if norm.beta is None else norm.beta + shift
+
+
+def inverse_deviation(norm: FixedBatchNormalization) -> tf.Tensor:
+    """1 / the standard deviation of its statistics, ``[channels]``."""
+    return tf.math.rsqrt(norm.moving_variance + norm.epsilon)
 
 
 def has_batch_statistics(layer: Any) -> bool:

@@ -6,6 +6,7 @@ channels are its own...) has a table by kind of its own, in place of questions a
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, TypeVar
@@ -29,6 +30,7 @@ class LayerKind(Enum):
     CLASS_TOKEN = "class_token"
     POSITION_EMBEDDING = "position_embedding"
     CHANNEL_OFFSET = "channel_offset"
+    CHANNEL_SCALE = "channel_scale"
     # Element by element.
     ACTIVATION = "activation"
     RELU = "relu"
@@ -36,6 +38,7 @@ class LayerKind(Enum):
     SOFTMAX = "softmax"
     DROPOUT = "dropout"
     RESCALING = "rescaling"
+    NORMALIZATION = "normalization"
     # Of several inputs.
     ADD = "add"
     SUBTRACT = "subtract"
@@ -63,6 +66,7 @@ class LayerKind(Enum):
 LINEAR = frozenset({LayerKind.CONV, LayerKind.DEPTHWISE_CONV, LayerKind.DENSE})
 
 _layers = tf.keras.layers
+_convnext = importlib.import_module(tf.keras.applications.ConvNeXtTiny.__module__)
 
 # The project's own layers are added where they are defined, by ``of_kind``.
 _KINDS: dict[type, LayerKind] = {
@@ -77,7 +81,9 @@ _KINDS: dict[type, LayerKind] = {
     _layers.LeakyReLU: LayerKind.LEAKY_RELU,
     _layers.Softmax: LayerKind.SOFTMAX,
     _layers.Dropout: LayerKind.DROPOUT,
+    _convnext.LayerScale: LayerKind.CHANNEL_SCALE,  # in no public module of Keras
     _layers.Rescaling: LayerKind.RESCALING,
+    _layers.Normalization: LayerKind.NORMALIZATION,
     _layers.Add: LayerKind.ADD,
     _layers.Subtract: LayerKind.SUBTRACT,
     _layers.Average: LayerKind.AVERAGE,

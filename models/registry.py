@@ -5,11 +5,19 @@ Importing this module does not import TensorFlow: ``main.py`` needs the names fo
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
+from typing import Optional
 
 from common.errors import UserError
+from common.wording import shown
+from models.applications import APPLICATIONS, Application, application_named
+from models.model_file import input_size_of, is_path
+from models.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -18,7 +26,7 @@ class Backbone:
 
     ``module`` (in ``models.backbones``) provides three functions:
 
-    - ``build(name, inputs) -> KerasTensor``: the feature tensor of the freshly initialised
+    - ``build(backbone, inputs) -> KerasTensor``: the feature tensor of the freshly initialised
       backbone on raw RGB pixels in [0, 255], preprocessing included;
     - ``load_pretrained(model, name)``: its published weights into ``model``;
     - ``load_file(model, path)``: the same from a user's file.
@@ -32,6 +40,9 @@ class Backbone:
     pretraining: str  # the value of --weights that loads the published weights
     batch_statistics_in_paper_mode: bool = False  # the authors built this one in training mode
     size_multiple: int = 1  # the input size must be a multiple of this many pixels
+    foreign: bool = False  # built by others: to be made flat (models/flat/)
+    file: str = ""  # of a user's own model
+    preprocessing: Optional[Preprocessing] = None  # of that one; None: as it says itself
 
     def load_module(self) -> ModuleType:
         """The backbone's module; imports TensorFlow."""
@@ -98,3 +109,59 @@ BACKBONES = {
         ),
     )
 }
+
+_ANY_SIZE = 224  # pixels, of a model that takes pictures of any size
+
+
+def backbone_named(name: str, preprocessing: Optional[Preprocessing] = None) -> Backbone:
+    """The entry for what a user means by ``--model_name``.
+
+    Args:
+        name: of an entry above, of a network of ``tf.keras.applications``, however it is spelled,
+            or the path of a whole model.
+        preprocessing: of a path's pixels; None to go by what the model says.
+
+    Raises:
+        UserError: there is no such name, or no model in that path.
+    """
+    if name in BACKBONES:
+        return BACKBONES[name]
+    application = application_named(name)
+    if application is not None:
+        return _of_application(application)
+    if is_path(name):
+        return _of_file(os.path.expanduser(name), preprocessing)
+    known = [*BACKBONES, *APPLICATIONS]
+    close = difflib.get_close_matches(name.lower(), known, n=1)
+    raise UserError(
+        f"--model_name {shown(name)} is not known{f': did you mean {close[0]}' if close else ''}; "
+        f"give {', '.join(BACKBONES)}, another network of tf.keras.applications, or the path of "
+        "a Keras model"
+    )
+
+
+def _of_application(application: Application) -> Backbone:
+    return Backbone(
+        name=application.name,
+        module="other_applications",
+        title=application.title,
+        input_size=application.input_size,
+        min_input_size=application.min_input_size,
+        pretraining="imagenet",
+        foreign=True,
+    )
+
+
+def _of_file(path: str, preprocessing: Optional[Preprocessing]) -> Backbone:
+    name = Path(path).stem
+    return Backbone(
+        name=name,
+        module="whole_model",
+        title=name,
+        input_size=input_size_of(path) or _ANY_SIZE,
+        min_input_size=1,
+        pretraining="file",
+        foreign=True,
+        file=path,
+        preprocessing=preprocessing,
+    )

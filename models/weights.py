@@ -76,11 +76,16 @@ def load_h5(model: tf.keras.Model, path: str) -> None:
     _check_count(model, owners, stored, path)
     assignments = []
     for owner, layer in zip(owners, stored):
-        for variable, array in zip(owner.weights, layer.arrays):
+        for variable, array in zip(_weights_of(owner), layer.arrays):
             tensor = f"layer {owner.name}, variable {_short_name(variable)}"
             value = finite_value(path, tensor, array, variable.dtype.as_numpy_dtype)
             assignments.append((variable, value))
     tf.keras.backend.batch_set_value(assignments)
+
+
+def _weights_of(owner: tf.keras.layers.Layer) -> list[tf.Variable]:
+    """In the order in which Keras writes them: of a nested model, not layer by layer."""
+    return [*owner.trainable_weights, *owner.non_trainable_weights]
 
 
 def _short_name(variable: tf.Variable) -> str:
@@ -90,7 +95,7 @@ def _short_name(variable: tf.Variable) -> str:
 def _check_shapes(
     model: tf.keras.Model, owner: tf.keras.layers.Layer, layer: _Stored, path: str
 ) -> None:
-    expected = [tuple(weight.shape) for weight in owner.weights]
+    expected = [tuple(weight.shape) for weight in _weights_of(owner)]
     found = [array.shape for array in layer.arrays]
     if expected == found:
         return

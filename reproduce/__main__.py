@@ -17,9 +17,7 @@ from collections.abc import Sequence
 from typing import Any, Optional
 
 from common.machine import git_revision, machine
-from common.program import exit_status
-from common.signals import catch_signals
-from common.standard_streams import make_usable
+from common.program import exit_status, run_as_process
 from common.wording import count
 from reproduce.command_line import options_for, parse, workers_for
 from reproduce.item import Item, Options
@@ -148,6 +146,4 @@ def _write_report(item: Item, options: Options, store: Store, reports_dir: str) 
 
 
 if __name__ == "__main__":
-    make_usable()
-    catch_signals()
-    sys.exit(main())
+    run_as_process(main)

@@ -26,13 +26,14 @@ SEED = 0
 
 def pretrained_features() -> tuple[tf.keras.Model, float]:
     """The trained backbone without its head, and its accuracy on the digits it saw (share)."""
-    size = BACKBONES["digitnet"].input_size
+    backbone = BACKBONES["digitnet"]
+    size = backbone.input_size
     digits = load_digit_subset(CLASSES, size)
     images = digits.images.take(np.arange(len(digits))).astype(np.float32)
     tf.keras.utils.set_random_seed(SEED)
     tf.config.experimental.enable_op_determinism()
     inputs = tf.keras.Input((size, size, 3))
-    features = tf.keras.Model(inputs, digitnet.build("digitnet", inputs), name="digitnet")
+    features = tf.keras.Model(inputs, digitnet.build(backbone, inputs), name="digitnet")
     pooled = tf.keras.layers.GlobalAveragePooling2D()(features.output)
     classifier = tf.keras.Model(inputs, tf.keras.layers.Dense(len(CLASSES))(pooled))
     classifier.compile(

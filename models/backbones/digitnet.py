@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from common.errors import UserError
+from models.registry import Backbone
 from models.weight_files import WeightsError
 from models.weights import load_h5
 
@@ -19,10 +20,10 @@ WEIGHTS = Path(__file__).with_name("digitnet_digits.h5")
 _STAGES = ((16, 1), (32, 2), (64, 2))  # (channels, stride), one residual block each
 
 
-def build(name: str, inputs: Any) -> Any:
+def build(backbone: Backbone, inputs: Any) -> Any:
     """Features ``[batch, height/4, width/4, 64]`` of raw pixels ``[batch, size, size, 3]``."""
     layers = tf.keras.layers
-    x = layers.Rescaling(1 / 127.5, offset=-1.0, name=f"{name}_rescaling")(inputs)
+    x = layers.Rescaling(1 / 127.5, offset=-1.0, name=f"{backbone.name}_rescaling")(inputs)
     x = _conv_bn(x, 16, 3, 1, "stem")
     x = layers.ReLU(name="stem_relu")(x)
     for number, (channels, stride) in enumerate(_STAGES, start=1):

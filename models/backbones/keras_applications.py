@@ -7,6 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from models.download import Published, load_published
+from models.registry import Backbone
 from models.weights import load_h5
 
 _APPLICATIONS = {
@@ -33,13 +34,13 @@ _WEIGHTS = {
 }
 
 
-def build(name: str, inputs: Any) -> Any:
+def build(backbone: Backbone, inputs: Any) -> Any:
     """Features ``[batch, height, width, channels]`` of ``inputs`` ``[batch, size, size, 3]``.
 
     ``inputs`` are raw RGB pixels in [0, 255], float32; Keras' own preprocessing of that
     network is part of the graph. Weights are freshly initialised.
     """
-    application, module = _APPLICATIONS[name]
+    application, module = _APPLICATIONS[backbone.name]
     preprocessed = module.preprocess_input(inputs)
     return application(include_top=False, weights=None, input_tensor=preprocessed).output
 

@@ -16,6 +16,7 @@ import tensorflow as tf
 from models.backbones.vit_checkpoint import CHECKPOINT, load_npz
 from models.backbones.vit_layers import ClassToken, FirstToken, PositionEmbedding, SelfAttention
 from models.download import load_published
+from models.registry import Backbone
 from models.weight_files import is_hdf5
 from models.weights import load_h5
 
@@ -44,7 +45,7 @@ class ViTConfig:
 VIT_B16 = ViTConfig()
 
 
-def build(name: str, inputs: Any) -> Any:  # noqa: ARG001
+def build(backbone: Backbone, inputs: Any) -> Any:  # noqa: ARG001
     """Features ``[batch, 768]`` of raw pixels ``[batch, size, size, 3]``: the class token."""
     return build_features(inputs, VIT_B16)
 

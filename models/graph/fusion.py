@@ -6,6 +6,7 @@ them so.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from models.batch_norm import FixedBatchNormalization, has_fixed_statistics
+from models.activations import hard_swish
+from models.batch_norm import FixedBatchNormalization, is_scale_and_shift
 from models.forward import inputs_of
-from models.kinds import LayerKind, exact_kind, kind_of
+from models.kinds import LINEAR, LayerKind, exact_kind, kind_of
 
 Readers = Mapping[int, Sequence[Any]]  # id(symbolic tensor) -> layers; None for the model's output
 
@@ -63,11 +65,12 @@ def linear_chains(model: tf.keras.Model) -> list[Chain]:
 
 
 def recomputed_branches(model: tf.keras.Model) -> list[tuple[tf.keras.layers.Layer, ...]]:
-    """Branches from a layer norm to the addition with what it read (a transformer's), in order.
+    """Branches that can be computed again from their one input, in order.
 
-    Nothing inside is read from outside, so that a branch can be computed again from its input. The
-    last one is not among them: it is carried back first, when everything else is kept, and would
-    be there again at once.
+    From a layer norm to the addition with what it read (a transformer's), and from a smooth
+    activation to the product with its gate (squeeze and excitation). Nothing inside is read from
+    outside. The last one is not among them: it is carried back first, when everything else is
+    kept, and would be there again at once.
     """
     readers = _readers(model)
     branches, position = [], 0
@@ -108,7 +111,7 @@ def _chain(first: tf.keras.layers.Layer, readers: Readers) -> Optional[Chain]:
     if linear.activation is not tf.keras.activations.linear:
         return _chain_with_own_rectifier(linear, readers) if padding is None else None
     norm = _only_reader(linear, readers)
-    if not _is_scale_and_shift(norm):
+    if not is_scale_and_shift(norm):
         norm = None
     if padding is not None and (norm is None or not _takes_padding(linear)):
         return None
@@ -162,11 +165,6 @@ def _takes_padding(linear: Any) -> bool:
     return not (kind is LayerKind.DEPTHWISE_CONV and linear.use_bias)
 
 
-def _is_scale_and_shift(layer: Any) -> bool:
-    """Whether ``layer`` is batch norm by fixed statistics, with a gamma and a beta."""
-    return has_fixed_statistics(layer) and layer.scale and layer.center
-
-
 def _readers(model: tf.keras.Model) -> Readers:
     readers: dict[int, list] = {id(model.outputs[0]): [None]}
     for layer in model.layers:
@@ -182,19 +180,39 @@ def _only_reader(layer: tf.keras.layers.Layer, readers: Readers) -> Any:
 
 
 def _branch_length(layers: Sequence[tf.keras.layers.Layer], readers: Readers) -> int:
-    """Layers from a layer norm to the addition with what it read; 0 if this is no such branch."""
-    if kind_of(layers[0]) is not LayerKind.LAYER_NORM:
+    """How many of ``layers`` are such a branch, from the first on; 0 if none is."""
+    first = layers[0]
+    if kind_of(first) is LayerKind.LAYER_NORM:
+        last_kind, read_again = LayerKind.ADD, first.input
+    elif _is_smooth(first):
+        last_kind, read_again = LayerKind.MULTIPLY, first.output
+    else:
         return 0
-    stream = layers[0].input
+    stream = first.input
     reads: Counter[int] = Counter()
     made: set[int] = set()
     for length, layer in enumerate(layers, start=1):
-        inputs = [id(tensor) for tensor in tf.nest.flatten(layer.input)]
+        inputs = [id(tensor) for tensor in inputs_of(layer)]
         if not made.union([id(stream)]).issuperset(inputs):
             return 0
+        if last_kind is LayerKind.MULTIPLY and _has_large_product(layer):
+            return 0
         reads.update(inputs)
-        if kind_of(layer) is LayerKind.ADD:
+        if kind_of(layer) is last_kind:
             closed = all(reads[tensor] == len(readers[tensor]) for tensor in made)
-            return length if closed and id(stream) in inputs else 0
+            return length if closed and id(read_again) in inputs else 0
         made.add(id(layer.output))
     return 0
+
+
+def _is_smooth(layer: Any) -> bool:
+    """Whether ``layer`` is an activation whose derivative takes its input, such as a swish."""
+    return kind_of(layer) is LayerKind.ACTIVATION and layer.activation in (
+        tf.keras.activations.swish,
+        hard_swish,
+    )
+
+
+def _has_large_product(layer: Any) -> bool:
+    """Whether ``layer`` multiplies with a kernel at more than one position."""
+    return kind_of(layer) in LINEAR and math.prod(layer.output.shape[1:-1]) > 1

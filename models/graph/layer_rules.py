@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from common.environment import onednn_in_force
 from models.backbones.vit_layers import SelfAttention
-from models.batch_norm import has_fixed_statistics
+from models.batch_norm import has_fixed_statistics, is_scale_and_shift
 from models.graph.fusion import by_windows
 from models.graph.operation import Builder, Extra, Saved, Weights, Writes
 from models.kinds import LayerKind, kernels, kind_of
@@ -135,7 +135,14 @@ def _batch_norm(builder: Builder, layer: Any, inputs: tuple[int, ...]) -> int:
     weights = _weights(layer.gamma, layer.beta, has_fixed_statistics(layer))
     if builder.chain_of(layer) is not None:
         return builder.add(layer, inputs, Writes.IN_PLACE, Saved.PASSED, weights=weights)
-    return builder.add(layer, inputs, Writes.NEW, Saved.INPUT, weights=weights)
+    # Alone, lean multiplies the gradient by the scale.
+    saved = Saved.NOTHING if builder.lean and is_scale_and_shift(layer) else Saved.INPUT
+    return builder.add(layer, inputs, Writes.NEW, saved, weights=weights)
+
+
+def _channel_scale(builder: Builder, layer: Any, inputs: tuple[int, ...]) -> int:
+    weights = Weights(factors=tuple(layer.trainable_weights), by_channel=True)
+    return builder.add(layer, inputs, Writes.NEW, Saved.NOTHING, weights=weights)
 
 
 def _layer_norm(builder: Builder, layer: Any, inputs: tuple[int, ...]) -> int:
@@ -208,12 +215,14 @@ _RULES: dict[LayerKind, Rule] = {
     LayerKind.CLASS_TOKEN: _plain(Writes.NEW, Saved.NOTHING),
     LayerKind.POSITION_EMBEDDING: _plain(Writes.IN_PLACE, Saved.PASSED),
     LayerKind.CHANNEL_OFFSET: _plain(Writes.IN_PLACE, Saved.PASSED),
+    LayerKind.CHANNEL_SCALE: _channel_scale,
     LayerKind.ACTIVATION: _activation,
     LayerKind.RELU: _relu,
     LayerKind.LEAKY_RELU: _plain(Writes.IN_PLACE, Saved.INPUT),
     LayerKind.SOFTMAX: _plain(Writes.IN_PLACE, Saved.OUTPUT),
     LayerKind.DROPOUT: _plain(Writes.IN_PLACE, Saved.MASK),
     LayerKind.RESCALING: _plain(Writes.IN_PLACE, Saved.NOTHING),
+    LayerKind.NORMALIZATION: _plain(Writes.NEW, Saved.NOTHING),
     LayerKind.ADD: _plain(Writes.IN_PLACE, Saved.PASSED),
     LayerKind.SUBTRACT: _plain(Writes.IN_PLACE, Saved.NOTHING),
     LayerKind.AVERAGE: _plain(Writes.IN_PLACE, Saved.NOTHING),

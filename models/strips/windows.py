@@ -154,6 +154,7 @@ _WINDOWS: dict[LayerKind, Callable[[Any], Optional[Window]]] = {
             LayerKind.DROPOUT,
             LayerKind.RESCALING,
             LayerKind.CHANNEL_OFFSET,
+            LayerKind.CHANNEL_SCALE,
             LayerKind.ADD,
             LayerKind.SUBTRACT,
             LayerKind.AVERAGE,

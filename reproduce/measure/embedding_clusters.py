@@ -26,7 +26,7 @@ def cluster_counts(argv: Sequence[str], draw: int) -> list[int]:
     if importlib.util.find_spec("umap") is None:  # said before the network is built
         raise ModuleNotFoundError("umap-learn is not installed (requirements-umap.txt)")
     from models.network import build_network
-    from models.registry import BACKBONES
+    from train.config.resolve import backbone_of
     from selection.betti.pooling import layer_distances
     from train.config.command_line import parse_args
     from train.run.prepare import load_data
@@ -35,7 +35,7 @@ def cluster_counts(argv: Sequence[str], draw: int) -> list[int]:
     config = parse_args(argv)
     data = load_data(config)
     network = build_network(
-        BACKBONES[config.model_name],
+        backbone_of(config),
         data.num_classes,
         config.input_size,
         config.weights,

@@ -29,6 +29,8 @@ ADDED_SETTINGS: Mapping[str, Any] = {
     "augment_draws": None,
     "cache_features": None,
     "recompute": None,
+    "keep_head": False,
+    "preprocessing": None,
 }
 
 # Where things lie, and what is printed. With dataset_name 'folder', data_dir is the data itself.

@@ -155,8 +155,7 @@ def sweep_process(
         f"command._executor = lambda *_: {executor}\n"
         "command.item_named = lambda name: item\n"
         "command._write_report = lambda *_: None\n"
-        "command.catch_signals()\n"
-        f"sys.exit(command.main(['test', '--runs_dir', {str(store)!r}]))\n"
+        f"command.run_as_process(lambda: command.main(['test', '--runs_dir', {str(store)!r}]))\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(

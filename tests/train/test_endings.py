@@ -182,6 +182,18 @@ def test_signals_close_together_are_one(numbers, tmp_path):
     assert (tmp_path / "run" / "selection.png").exists()
 
 
+def test_a_signal_after_the_end_changes_nothing():
+    """Python ends in its own time: TensorFlow's modules alone take it a second or more."""
+    code = (
+        "import atexit, os, signal\n"
+        "from common.program import run_as_process\n"
+        "atexit.register(lambda: os.kill(os.getpid(), signal.SIGTERM))\n"
+        "run_as_process(lambda: 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # More of them: ADABET_MOMENTS=40 make test ARGS="-k any_moment"
 MOMENTS = range(int(os.environ.get("ADABET_MOMENTS", "2")))
 

@@ -30,10 +30,12 @@ class Command(NamedTuple):
     Attributes:
         config: resolved.
         resumed: the folder of the run to go on with; None for a new one.
+        describe: the layers are to be printed, and nothing is run.
     """
 
     config: RunConfig
     resumed: Optional[Path]
+    describe: bool = False
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> RunConfig:
@@ -53,6 +55,7 @@ def parse_command(argv: Optional[Sequence[str]] = None) -> Command:
     parser = build_parser()
     given = vars(parser.parse_args(argv))
     path, only_print, run = (given.pop(name) for name in ("config", "print_config", "resume"))
+    describe = given.pop("describe")
     if run is not None:
         if path is not None:
             raise UserError("--config does not go with --resume, which has the run's own")
@@ -62,7 +65,7 @@ def parse_command(argv: Optional[Sequence[str]] = None) -> Command:
     if only_print:
         print(json.dumps(config.to_json(), indent=2))
         parser.exit()
-    return Command(config, None if run is None else user_path(run, "--resume"))
+    return Command(config, None if run is None else user_path(run, "--resume"), describe)
 
 
 def _resumed(run: str, given: dict[str, Any]) -> RunConfig:
@@ -102,6 +105,12 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         default=False,
         help="print every setting as resolved, as JSON that --config takes, and stop",
+    )
+    parser.add_argument(
+        "--describe",
+        action="store_true",
+        default=False,
+        help="print the layers of the network, as they can be selected, and stop",
     )
     parser.add_argument(
         "--resume",

@@ -11,6 +11,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from models.frozen_mode import FrozenMode
+from models.model_file import is_path
+from models.registry import BACKBONES
 from selection.registry import TRAIN_TYPES, TrainType, train_type_named
 from train.config import paper_constants as paper
 from train.config.run_config import RunConfig
@@ -182,6 +184,17 @@ RULES: tuple[Rule, ...] = (
         ),
         "does nothing with --select_only or --plan, which train nothing",
         _trains,
+    ),
+    Rule(
+        ("keep_head", "preprocessing"),
+        "goes with --model_name PATH, a model from a file",
+        lambda config: is_path(config.model_name) and config.model_name not in BACKBONES,
+        depends_on="model_name",
+    ),
+    Rule(
+        ("head",),
+        "does not go with --keep_head, whose classifier competes like any layer",
+        lambda config: not config.keep_head,
     ),
     Rule(
         ("skip_bad_images",),

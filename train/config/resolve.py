@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from typing import Any, Optional
 
-from models.registry import BACKBONES
+from models.registry import Backbone, backbone_named
 from selection.registry import train_type_named
 from train.config import paper_constants as paper
 from train.config.dataset_names import resolve_dataset_name
@@ -35,16 +35,17 @@ def resolve(config: RunConfig) -> RunConfig:
         UserError: a value is out of its range, or flags contradict each other.
     """
     paths: dict[str, Any] = {name: _expanded(getattr(config, name)) for name in _PATHS}
+    backbone = backbone_of(config)
     config = replace(
         config,
         **paths,
+        model_name=backbone.file or backbone.name,
         dataset_name=resolve_dataset_name(config.dataset_name),
         train_type=train_type_named(config.train_type).name,
     )
     check_flags(config)
     if config.memory_budget is None:
         config = _filled_in(config, rho=paper.RHO)
-    backbone = BACKBONES[config.model_name]
     config = _filled_in(
         config,
         input_size=backbone.input_size,
@@ -54,6 +55,15 @@ def resolve(config: RunConfig) -> RunConfig:
     )
     backbone.check_input_size(config.input_size)
     return config
+
+
+def backbone_of(config: RunConfig) -> Backbone:
+    """The registry's entry for what ``--model_name`` says.
+
+    Raises:
+        UserError: there is no such network.
+    """
+    return backbone_named(config.model_name, config.preprocessing)
 
 
 def _expanded(path: Optional[str]) -> Optional[str]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Optional
 
 from common.flag_value import FlagValue
 from models.frozen_mode import FrozenMode
+from models.preprocessing import Preprocessing
 from models.recompute import Recompute
 from models.registry import BACKBONES
 from selection.homology_mode import HomologyMode
@@ -73,7 +75,19 @@ class RunConfig:
     ``weights``, ``learning_rate`` and ``selection_batches``.
     """
 
-    model_name: str = _flag("resnet50", "the pre-trained backbone", choices=tuple(BACKBONES))
+    model_name: str = _flag(
+        "resnet50",
+        f"the pre-trained network: {', '.join(BACKBONES)}, another one of tf.keras.applications, "
+        "or the path of a whole Keras model (.keras, .h5, SavedModel)",
+    )
+    keep_head: bool = _switch("train a model from a file with its own classifier, not a new head")
+    preprocessing: Optional[Preprocessing] = _flag(
+        None,
+        "what a model from a file expects of RGB pixels in [0, 255], in Keras' words (auto: by its "
+        "own layers, or the name that Keras gave it)",
+        Preprocessing,
+        auto=True,
+    )
     dataset_name: str = _flag(
         "oxford_flowers102",
         "any TFDS image-classification set, 'folder' (class folders under --data_dir) or 'digits'",
@@ -141,7 +155,8 @@ class RunConfig:
     )
     weights: str = _flag(
         None,
-        "'imagenet', 'none' or the path of a weights file (auto: imagenet; digitnet: 'digits')",
+        "'imagenet', 'none' or the path of a weights file (auto: imagenet; digitnet: 'digits'; a "
+        "model from a file: 'file', its own)",
         str,
         auto=True,
         metavar="{imagenet,none,PATH}",
@@ -277,7 +292,7 @@ class RunConfig:
         size = f"budget{self.memory_budget:g}" if self.rho is None else f"rho{self.rho:g}"
         return (
             (
-                f"{self.model_name}-{self.dataset_name}-{self.train_type}"
+                f"{Path(self.model_name).stem}-{self.dataset_name}-{self.train_type}"
                 f"-{size}{channels}-seed{self.seed}"
             )
             .replace("/", "_")

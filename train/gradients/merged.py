@@ -22,7 +22,7 @@ from models.forward import Override
 from models.kinds import LayerKind, kind_of
 from train.gradients.leaves import Leaves
 
-Read = Callable[[tf.Variable], tf.Tensor]  # a variable of a layer -> its value, merged
+Read = Callable[[Any], Any]  # a variable of a layer -> its value, merged
 
 
 def merged_layers(leaves: Leaves) -> dict[int, Override]:
@@ -35,7 +35,9 @@ def merged_layers(leaves: Leaves) -> dict[int, Override]:
 
 
 def _override(layer: tf.keras.layers.Layer, leaves: Leaves) -> Override:
-    def read(variable: tf.Variable) -> tf.Tensor:
+    def read(variable: Optional[tf.Variable]) -> Optional[tf.Tensor]:
+        if variable is None:  # batch norm without a gamma or a beta
+            return None
         leaf = leaves.find(variable)
         return variable.value() if leaf is None else leaf.merged()
 
@@ -55,15 +57,23 @@ def _depthwise(layer: tf.keras.layers.DepthwiseConv2D, read: Read) -> Override:
 
     def override(x: tf.Tensor) -> tf.Tensor:
         kernel = read(layer.depthwise_kernel)
-        y = tf.nn.depthwise_conv2d(x, kernel, strides, layer.padding.upper())
+        y = tf.nn.depthwise_conv2d(
+            x, kernel, strides, layer.padding.upper(), dilations=layer.dilation_rate
+        )
         return _with_bias(layer, y, read)
 
     return override
 
 
-def _conv(layer: tf.keras.layers.Conv2D, read: Read) -> Override:
+def _conv(layer: tf.keras.layers.Conv2D, read: Read) -> Optional[Override]:
+    if layer.groups > 1:
+        return None
+
     def override(x: tf.Tensor) -> tf.Tensor:
-        y = tf.nn.conv2d(x, read(layer.kernel), layer.strides, layer.padding.upper())
+        around = layer.padding.upper()
+        y = tf.nn.conv2d(
+            x, read(layer.kernel), layer.strides, around, dilations=layer.dilation_rate
+        )
         return _with_bias(layer, y, read)
 
     return override
@@ -94,13 +104,22 @@ def _batch_norm(layer: FixedBatchNormalization, read: Read) -> Optional[Override
     return override
 
 
-def _layer_norm(layer: tf.keras.layers.LayerNormalization, read: Read) -> Override:
+def _layer_norm(
+    layer: tf.keras.layers.LayerNormalization, read: Read
+) -> Optional[Override]:
+    if list(layer.axis) != [layer.input.shape.rank - 1]:
+        return None
+
     def override(x: tf.Tensor) -> tf.Tensor:
         mean, variance = tf.nn.moments(x, axes=[-1], keepdims=True)
         beta, gamma = read(layer.beta), read(layer.gamma)
         return tf.nn.batch_normalization(x, mean, variance, beta, gamma, layer.epsilon)
 
     return override
+
+
+def _channel_scale(layer: Any, read: Read) -> Override:
+    return lambda x: x * read(layer.gamma)
 
 
 def _class_token(layer: ClassToken, read: Read) -> Override:
@@ -118,6 +137,7 @@ _OVERRIDES: dict[LayerKind, Callable[[Any, Read], Optional[Override]]] = {
     LayerKind.SELF_ATTENTION: _attention,
     LayerKind.BATCH_NORM: _batch_norm,
     LayerKind.LAYER_NORM: _layer_norm,
+    LayerKind.CHANNEL_SCALE: _channel_scale,
     LayerKind.CLASS_TOKEN: _class_token,
     LayerKind.POSITION_EMBEDDING: _positions,
 }

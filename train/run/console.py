@@ -25,6 +25,7 @@ def opening(network: Network, setting: Setting, path: Path) -> str:
         f"{network.backbone.title} ({len(network.layers)} layers, "
         f"{network.params:,} parameters) on {data.name}: {len(data.train)} training and "
         f"{len(setting.test_images)} test images, {data.num_classes} classes",
+        *network.notes,
         *data.notes,
         *pool_notes(setting.config, data),
         f"writing to {path}",

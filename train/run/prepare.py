@@ -8,9 +8,9 @@ from typing import Optional
 
 from common.errors import UserError
 from models.network import Network, build_network
-from models.registry import BACKBONES
 from selection.selection import Selection, load_selection
 from selection.selection_mode import SelectionMode
+from train.config.resolve import backbone_of
 from train.config.run_config import RunConfig
 from train.data.datasets import DataBundle, load_dataset
 from train.data.image_store import ImageSet
@@ -50,12 +50,13 @@ def prepare(config: RunConfig) -> tuple[Setting, Network]:
     """
     data = load_data(config)
     network = build_network(
-        BACKBONES[config.model_name],
+        backbone_of(config),
         data.num_classes,
         config.input_size,
         config.weights,
         config.bn_mode,
         config.seed,
+        config.keep_head,
     )
     if config.micro_batch is not None and network.batch_statistics:
         raise UserError(

@@ -3,6 +3,7 @@
     gradients.py    the forward and the backward pass, unit by unit
     units.py        what a unit is: layers that are computed in one piece
     linear.py       a convolution or dense layer with the batch norm, ReLU and pooling behind it
+    norm.py         batch norm by fixed statistics
     products.py     convolutions and dense products with their two gradients
     layer_rules.py  every other kind of layer, one rule each
     attention.py    self-attention

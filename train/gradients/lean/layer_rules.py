@@ -9,12 +9,14 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
+from models.batch_norm import is_scale_and_shift
 from models.dropout import DropoutMasks
 from models.forward import Override, call_layer
 from models.graph.fusion import by_windows, rectifier
 from models.kinds import LayerKind, kind_of
 from train.gradients.lean.attention import attention_with_vjp
 from train.gradients.lean.masks import MaxPoolMask, PackedMask, relu_mask
+from train.gradients.lean.norm import add, channel_sums, norm_vjp
 from train.gradients.lean.order import after
 from train.gradients.lean.products import shape_like
 from train.gradients.lean.vjp import OutputAndVjp, WeightGradients
@@ -121,6 +123,31 @@ def _add(call: LayerCall) -> Optional[OutputAndVjp]:
     if len(call.inputs) != len(call.layer.input):
         return None  # something is added to itself
     return call.output(), lambda dy, _: [dy] * len(call.inputs)
+
+
+def _batch_norm(call: LayerCall) -> Optional[OutputAndVjp]:
+    if not is_scale_and_shift(call.layer):
+        return None
+    (needs_input_grad,) = call.needs_input_grad
+    vjp, saved = norm_vjp(call.layer, call.x, needs_input_grad, call.leaves)
+    return after(saved, call.output()), vjp
+
+
+def _channel_scale(call: LayerCall) -> OutputAndVjp:
+    """A product with a gamma for each channel."""
+    gamma = call.layer.gamma
+    leaf = call.leaves.find(gamma)
+    saved = None if leaf is None else leaf.take(call.x)
+    (needs_input_grad,) = call.needs_input_grad
+
+    def vjp(dy: tf.Tensor, gradients: WeightGradients) -> list[Optional[tf.Tensor]]:
+        done = []
+        if leaf is not None:
+            total = channel_sums(after(dy, saved) * leaf.take(dy))
+            done.append(add(gradients, leaf, total))
+        return [after(done, dy * gamma) if needs_input_grad else None]
+
+    return after(saved, call.output()), vjp
 
 
 def _reshape(call: LayerCall) -> OutputAndVjp:
@@ -242,6 +269,8 @@ def _positions(call: LayerCall) -> OutputAndVjp:
 _RULES: dict[LayerKind, Rule] = {
     LayerKind.RELU: _relu,
     LayerKind.ACTIVATION: _activation,
+    LayerKind.BATCH_NORM: _batch_norm,
+    LayerKind.CHANNEL_SCALE: _channel_scale,
     LayerKind.ADD: _add,
     LayerKind.RESHAPE: _reshape,
     LayerKind.FLATTEN: _reshape,

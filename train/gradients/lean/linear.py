@@ -13,8 +13,9 @@ from typing import Optional
 
 import tensorflow as tf
 
-from models.batch_norm import FixedBatchNormalization
+from models.batch_norm import FixedBatchNormalization, scale_of, shift_of
 from train.gradients.lean.masks import Mask, MaxPoolMask, PackedMask, SavedOutputMask, relu_mask
+from train.gradients.lean.norm import add, channel_sums, gamma_gradient
 from train.gradients.lean.order import after
 from train.gradients.lean.products import Product, shape_like
 from train.gradients.lean.vjp import OutputAndVjp, WeightGradients
@@ -116,13 +117,13 @@ class Linear:
         def vjp(dy: tf.Tensor, gradients: WeightGradients) -> Sequence[Optional[tf.Tensor]]:
             done = self._add_offset_gradients(dy, gradients)
             if norm is not None and gamma is not None:
-                done.append(_add(gradients, gamma, _slice_of_gamma_gradient(norm, gamma, z, dy)))
+                done.append(add(gradients, gamma, gamma_gradient(norm, gamma, z, dy)))
             if kernel is not None:
                 taken = kernel.take(dy)
                 gradient = self.product.kernel_grad(x_saved, taken, kernel.variable.shape)
                 if norm is not None:
-                    gradient = self.product.scaled(gradient, kernel.take(_scale(norm)))
-                done.append(_add(gradients, kernel, gradient))
+                    gradient = self.product.scaled(gradient, kernel.take(scale_of(norm)))
+                done.append(add(gradients, kernel, gradient))
             return self._input_gradient(x, needs_input_grad, dy, self._scaled_kernel(dy), done)
 
         return after(made, y), vjp
@@ -148,16 +149,16 @@ class Linear:
                 epsilon=norm.epsilon,
                 is_training=False,
             )
-            done = [_add(gradients, gamma, d_gamma)]
+            done = [add(gradients, gamma, d_gamma)]
             beta, bias, kernel = self._beta_leaf, self._bias_leaf, self._kernel_leaf
             if beta is not None:
-                done.append(_add(gradients, beta, beta.take(d_beta)))
+                done.append(add(gradients, beta, beta.take(d_beta)))
             if bias is not None:
-                done.append(_add(gradients, bias, _channel_sums(bias.take(dz))))
+                done.append(add(gradients, bias, channel_sums(bias.take(dz))))
             if kernel is not None:
                 x_saved = kernel.take(x) if self.product.depthwise else x
                 gradient = self.product.kernel_grad(x_saved, kernel.take(dz), kernel.variable.shape)
-                done.append(_add(gradients, kernel, gradient))
+                done.append(add(gradients, kernel, gradient))
             return self._input_gradient(x, needs_input_grad, dz, self.product.kernel.value(), done)
 
         return norm(z), vjp
@@ -183,7 +184,7 @@ class Linear:
         kernel = self.product.kernel.value()
         if self.norm is None:
             return kernel
-        return self.product.scaled(after(ready, kernel), _scale(self.norm))
+        return self.product.scaled(after(ready, kernel), scale_of(self.norm))
 
     def _with_bias(self, y: tf.Tensor) -> tf.Tensor:
         return y if self.bias is None else tf.nn.bias_add(y, self.bias)
@@ -192,13 +193,12 @@ class Linear:
         """``norm(product(x) + bias)``, the batch norm in the kernel and one offset."""
         if self.norm is None:
             return self._with_bias(self.product.forward(x, self._scaled_kernel(x)))
-        mean = self.norm.moving_mean if self.bias is None else self.norm.moving_mean - self.bias
-        scale = _scale(self.norm)
-        shift = self.norm.beta - mean * scale
+        mean = None if self.bias is None else self.norm.moving_mean - self.bias
+        shift = shift_of(self.norm, mean)
         if self.product.explicit_padding and self.product.depthwise:
             # TensorFlow 2.15 would fuse the shift into the convolution, and abort: its fused
             # depthwise convolution does not know explicit padding. The factor keeps them apart.
-            return self.product.forward(x, self.product.kernel) * scale + shift
+            return self.product.forward(x, self.product.kernel) * scale_of(self.norm) + shift
         return tf.nn.bias_add(self.product.forward(x, self._scaled_kernel(x)), shift)
 
     def _add_offset_gradients(self, dy: tf.Tensor, gradients: WeightGradients) -> list[tf.Tensor]:
@@ -206,40 +206,10 @@ class Linear:
         done = []
         beta, bias = self._beta_leaf, self._bias_leaf
         if beta is not None:
-            done.append(_add(gradients, beta, _channel_sums(beta.take(dy))))
+            done.append(add(gradients, beta, channel_sums(beta.take(dy))))
         if bias is not None:
-            total = _channel_sums(bias.take(dy))
+            total = channel_sums(bias.take(dy))
             if self.norm is not None:
-                total = total * bias.take(_scale(self.norm))
-            done.append(_add(gradients, bias, total))
+                total = total * bias.take(scale_of(self.norm))
+            done.append(add(gradients, bias, total))
         return done
-
-
-def _scale(norm: FixedBatchNormalization) -> tf.Tensor:
-    """The factor that batch norm is, ``[channels]``."""
-    return norm.gamma * _inverse_deviation(norm)
-
-
-def _inverse_deviation(norm: FixedBatchNormalization) -> tf.Tensor:
-    """1 / the standard deviation of its statistics, ``[channels]``."""
-    return tf.math.rsqrt(norm.moving_variance + norm.epsilon)
-
-
-def _slice_of_gamma_gradient(
-    norm: FixedBatchNormalization, gamma: Leaf, z: tf.Tensor, dy: tf.Tensor
-) -> tf.Tensor:
-    """z: the trained channels of the batch norm's input; dy: all of its output's gradient."""
-    mean, inverse = gamma.take(norm.moving_mean), gamma.take(_inverse_deviation(norm))
-    # The mean goes off before the sum: after it, two large numbers would be subtracted.
-    centred = after(dy, z) - mean
-    return _channel_sums(centred * gamma.take(dy)) * inverse
-
-
-def _channel_sums(tensor: tf.Tensor) -> tf.Tensor:
-    """``[..., channels]`` -> ``[channels]``."""
-    return tf.raw_ops.BiasAddGrad(out_backprop=tensor)
-
-
-def _add(gradients: WeightGradients, leaf: Leaf, gradient: tf.Tensor) -> tf.Tensor:
-    gradients[leaf.variable.ref()] = gradient
-    return gradient
