@@ -226,8 +226,13 @@ def retrain(
     rates = LearningRateSchedule(learning_rate, weight_decay, max(1, epochs * steps))
     trainer = Trainer(own.network, _trained(own, selection), rates, micro_batch=micro_batch)
     report = tf.keras.callbacks.CallbackList(
-        list(callbacks), add_history=True, add_progbar=verbose > 0, model=model, verbose=verbose,
-        epochs=epochs, steps=steps,
+        list(callbacks),
+        add_history=True,
+        add_progbar=verbose > 0,
+        model=model,
+        verbose=verbose,
+        epochs=epochs,
+        steps=steps,
     )
     history = next(one for one in report if isinstance(one, tf.keras.callbacks.History))
     model.stop_training = False
@@ -235,7 +240,9 @@ def retrain(
     logs: dict[str, float] = {}
     for epoch in range(epochs):
         report.on_epoch_begin(epoch)
-        logs = _train_epoch(trainer, _batches(own, dataset, batch_size, classes, (seed, epoch)), report)
+        logs = _train_epoch(
+            trainer, _batches(own, dataset, batch_size, classes, (seed, epoch)), report
+        )
         if validation_data is not None:
             batches = _batches(own, validation_data, batch_size, classes)
             logs["val_accuracy"] = trainer.evaluate(batches)
@@ -389,4 +396,5 @@ def _train_epoch(trainer: Trainer, batches: Iterator, report: Any) -> dict[str, 
         number += 1
 
     result = trainer.train_epoch(batches, on_step)
+    assert result.loss is not None and result.accuracy is not None, "there was a batch"
     return {"loss": result.loss, "accuracy": result.accuracy}

@@ -8,8 +8,6 @@ convolution on: that choice keeps most.
 
 from __future__ import annotations
 
-from typing import Optional
-
 import numpy as np
 
 from benchmarks.harness import Effort, deviation, table
@@ -73,11 +71,11 @@ def _row(name: str) -> list[str]:
     ]
 
 
-def facts(name: str, rho: Optional[float] = RHO) -> dict:
+def facts(name: str) -> dict:
     """The network's size, and which of its layers are trained."""
     network = new_network(name)
     count = len(network.layers)
-    spread = np.linspace(0, count - 1, max(1, int(rho * count))).round()
+    spread = np.linspace(0, count - 1, max(1, int(RHO * count))).round()
     return {
         "pixels": network.backbone.input_size,
         "layers": count,

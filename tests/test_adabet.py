@@ -75,10 +75,11 @@ def test_apply_says_what_keras_cannot():
     said = " ".join(slices.apply(model))
     assert "channels are selected, Keras trains all" in said
     biases = select_layers(model, pictures(), train_type="bn_plus_bias_training")
-    said = biases.apply(model)
-    assert any("first: a part of its variables" in line for line in said)
-    assert any("norm: Keras normalises by each batch" in line for line in said)
-    other = tf.keras.Sequential([tf.keras.Input((SIZE, SIZE, 3)), _layers.Flatten(), _layers.Dense(3)])
+    lines = biases.apply(model)
+    assert any("first: a part of its variables" in line for line in lines)
+    assert any("norm: Keras normalises by each batch" in line for line in lines)
+    flattened = [tf.keras.Input((SIZE, SIZE, 3)), _layers.Flatten(), _layers.Dense(3)]
+    other = tf.keras.Sequential(flattened)
     with pytest.raises(UserError, match="is of another model"):
         slices.apply(other)
 
@@ -121,8 +122,13 @@ def test_callbacks_see_new_weights_and_can_stop(tmp_path):
 
     keeper = tf.keras.callbacks.ModelCheckpoint(str(tmp_path / "{epoch}.h5"))
     history = retrain(
-        model, selection, (pictures(), LABELS), epochs=5, validation_data=(pictures(), LABELS),
-        callbacks=[Look(), keeper], learning_rate=0.05,
+        model,
+        selection,
+        (pictures(), LABELS),
+        epochs=5,
+        validation_data=(pictures(), LABELS),
+        callbacks=[Look(), keeper],
+        learning_rate=0.05,
     )
     assert len(seen) == len(history.history["val_accuracy"]) == 2
     assert not np.array_equal(seen[0][0], seen[1][0])

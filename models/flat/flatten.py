@@ -13,8 +13,6 @@ from models.flat.translate import Replacement, replacement
 from models.forward import Value
 from models.kinds import LayerKind, kind_of
 
-KerasLayer = tf.keras.layers.Layer
-
 
 @dataclass(eq=False)
 class Flat:
@@ -27,12 +25,14 @@ class Flat:
     """
 
     output: Any = None
-    origins: dict[int, KerasLayer] = field(default_factory=dict)
+    origins: dict[int, tf.keras.layers.Layer] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
 def flattened(
-    model: tf.keras.Model, inputs: Any, of_layer: Callable[[KerasLayer], KerasLayer]
+    model: tf.keras.Model,
+    inputs: Any,
+    of_layer: Callable[[tf.keras.layers.Layer], tf.keras.layers.Layer],
 ) -> Flat:
     """``model`` on ``inputs``, layer by layer, with its own weights.
 
@@ -50,7 +50,7 @@ def flattened(
     return flat
 
 
-def itself(layer: KerasLayer) -> KerasLayer:
+def itself(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
     """``layer``, to be called as if it never had been; its old model is of no use then.
 
     Nothing is copied, which would leave the memory full of holes (see ``fix_batch_norm``).
@@ -59,7 +59,7 @@ def itself(layer: KerasLayer) -> KerasLayer:
     return layer
 
 
-def copy_of(layer: KerasLayer) -> KerasLayer:
+def copy_of(layer: tf.keras.layers.Layer) -> tf.keras.layers.Layer:
     """A new layer of the same configuration, so that its model stays as it is."""
     return type(layer).from_config(layer.get_config())
 
@@ -87,7 +87,9 @@ def check_functional(model: tf.keras.Model, what: str) -> None:
 
 
 class _Flattening:
-    def __init__(self, flat: Flat, of_layer: Callable[[KerasLayer], KerasLayer]) -> None:
+    def __init__(
+        self, flat: Flat, of_layer: Callable[[tf.keras.layers.Layer], tf.keras.layers.Layer]
+    ) -> None:
         self._flat = flat
         self._of_layer = of_layer
         self._names: set[str] = set()
@@ -109,7 +111,7 @@ class _Flattening:
             made[id(outputs[0])] = self._output(node.layer, arguments, options)
         return made[id(model.outputs[0])]
 
-    def _output(self, layer: KerasLayer, arguments: tuple, options: dict) -> Any:
+    def _output(self, layer: tf.keras.layers.Layer, arguments: tuple, options: dict) -> Any:
         if isinstance(layer, tf.keras.Model):
             return self.run(layer, arguments[0])
         again = id(layer) in self._called
@@ -130,7 +132,7 @@ class _Flattening:
             new.set_weights(layer.get_weights())
         return output
 
-    def _replaced(self, layer: KerasLayer, instead: Replacement) -> Any:
+    def _replaced(self, layer: tf.keras.layers.Layer, instead: Replacement) -> Any:
         if instead.note:
             self._flat.notes.append(instead.note)
         output = instead.inputs
@@ -141,7 +143,7 @@ class _Flattening:
                 new.set_weights(instead.arrays[number])
         return output
 
-    def _add(self, new: KerasLayer, of: KerasLayer) -> None:
+    def _add(self, new: tf.keras.layers.Layer, of: tf.keras.layers.Layer) -> None:
         """``new`` is of the flat model, under a name of its own: nested ones share names."""
         name, number = new.name, 1
         while new.name in self._names:

@@ -14,8 +14,6 @@ from models.layers import Layer, selectable_layers
 from models.network import Network
 from models.registry import Backbone
 
-KerasLayer = tf.keras.layers.Layer
-
 
 @dataclass(frozen=True, eq=False)
 class OwnModel:
@@ -29,13 +27,13 @@ class OwnModel:
 
     model: tf.keras.Model
     network: Network
-    origins: dict[int, KerasLayer]
+    origins: dict[int, tf.keras.layers.Layer]
 
-    def origin(self, layer: Layer) -> KerasLayer:
+    def origin(self, layer: Layer) -> tf.keras.layers.Layer:
         """The model's layer behind a selectable one of the copy."""
         return self.origins[id(layer.keras_layer)]
 
-    def parts(self, origin: KerasLayer) -> list[KerasLayer]:
+    def parts(self, origin: tf.keras.layers.Layer) -> list[tf.keras.layers.Layer]:
         """The layers of the copy that stand for one of the model's, in execution order."""
         return [one for one in self.network.model.layers if self.origins.get(id(one)) is origin]
 

@@ -18,7 +18,6 @@ import tensorflow as tf
 from models.activations import hard_sigmoid, hard_swish
 from models.kinds import LayerKind, kind_of
 
-KerasLayer = tf.keras.layers.Layer
 _layers = tf.keras.layers
 
 
@@ -34,12 +33,14 @@ class Replacement:
     """
 
     inputs: Any
-    layers: Sequence[KerasLayer] = ()
+    layers: Sequence[tf.keras.layers.Layer] = ()
     arrays: Sequence[Sequence[np.ndarray]] = ()
     note: str = ""
 
 
-def replacement(layer: KerasLayer, arguments: tuple, options: dict) -> Optional[Replacement]:
+def replacement(
+    layer: tf.keras.layers.Layer, arguments: tuple, options: dict
+) -> Optional[Replacement]:
     """What to put in place of ``layer`` called with ``arguments``; None for the layer itself."""
     if type(layer).__name__ == "TFOpLambda":
         return _of_operation(layer, [*arguments, *_given(options)])
@@ -117,13 +118,15 @@ def _product(factors: Sequence[Any]) -> Optional[Replacement]:
     return None
 
 
-def _without_augmentation(layer: KerasLayer, x: Any, *_: Any) -> Replacement:
+def _without_augmentation(layer: tf.keras.layers.Layer, x: Any, *_: Any) -> Replacement:
     note = f"left out: {layer.name} ({type(layer).__name__}): augmentation is that of the flags"
     return Replacement(x, note=note)
 
 
-def _without_noise(layer: KerasLayer, x: Any, *_: Any) -> Replacement:
-    return Replacement(x, note=f"left out: {layer.name} ({type(layer).__name__}), which draws noise")
+def _without_noise(layer: tf.keras.layers.Layer, x: Any, *_: Any) -> Replacement:
+    return Replacement(
+        x, note=f"left out: {layer.name} ({type(layer).__name__}), which draws noise"
+    )
 
 
 def _of_operation(layer: Any, operands: Sequence[Any]) -> Optional[Replacement]:
@@ -171,7 +174,7 @@ def _is_clipped_shift(layer: Any) -> bool:
     return shifted and before.scale == 1.0 and before.offset == 3.0
 
 
-def _activation_of(function: Any, name: str) -> KerasLayer:
+def _activation_of(function: Any, name: str) -> tf.keras.layers.Layer:
     if function == "relu6":
         return _layers.ReLU(6.0, name=name)
     return _layers.Activation(function, name=name)

@@ -49,8 +49,12 @@ def windows_of(layer: tf.keras.layers.Layer) -> tuple[Optional[Window], ...]:
     """The window into each of the layer's inputs; None where any row takes all of the input."""
     inputs = inputs_of(layer)
     window = _WINDOWS.get(kind_of(layer), _unknown)(layer)
+    if window is None:
+        return (None,) * len(inputs)
+    if len(inputs) == 1:
+        return (window if inputs[0].shape.rank > 2 else None,)
     rows = rows_of(layer.output)
-    return tuple(window if _goes_along(one, rows, window) else None for one in inputs)
+    return tuple(window if _goes_along(one, rows) else None for one in inputs)
 
 
 def rows_of(tensor: Any) -> int:
@@ -68,14 +72,12 @@ def same_padding(layer: Any, axis: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def _goes_along(tensor: Any, rows: int, window: Optional[Window]) -> bool:
-    """Whether the rows of an input are read as those of the output are made.
+def _goes_along(tensor: Any, rows: int) -> bool:
+    """Whether the rows of one of several inputs are read as those of the output are made.
 
     Not where one row serves all, as that of a gate of squeeze and excitation.
     """
-    if window is None or tensor.shape.rank < 3:
-        return False
-    return rows == 1 or tensor.shape[1] > 1
+    return tensor.shape.rank > 2 and (rows == 1 or tensor.shape[1] > 1)
 
 
 def _row_by_row(layer: Any) -> Optional[Window]:  # noqa: ARG001

@@ -26,9 +26,9 @@ def cluster_counts(argv: Sequence[str], draw: int) -> list[int]:
     if importlib.util.find_spec("umap") is None:  # said before the network is built
         raise ModuleNotFoundError("umap-learn is not installed (requirements-umap.txt)")
     from models.network import build_network
-    from train.config.resolve import backbone_of
     from selection.betti.pooling import layer_distances
     from train.config.command_line import parse_args
+    from train.config.resolve import backbone_of
     from train.run.prepare import load_data
     from train.run.selecting import selection_request
 

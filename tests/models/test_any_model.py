@@ -159,7 +159,9 @@ def test_weights_of_its_own_layout_and_those_of_a_run(tmp_path):
 )  # fmt: skip
 def test_pixels_are_preprocessed_as_keras_name_says(name, wanted, tmp_path):
     inputs = tf.keras.Input((SIZE, SIZE, 3))
-    inner = tf.keras.Model(inputs, _layers.Conv2D(3, 1, kernel_initializer="ones")(inputs), name=name)
+    inner = tf.keras.Model(
+        inputs, _layers.Conv2D(3, 1, kernel_initializer="ones")(inputs), name=name
+    )
     outer = tf.keras.Sequential([inner, _layers.Flatten()])
     path = saved(outer, tmp_path / "model.h5")
     built = tf.keras.Input((SIZE, SIZE, 3))

@@ -17,6 +17,9 @@ from train.config.run_config import RunConfig
 DIGITS = ["--model_name", "digitnet", "--dataset_name", "digits"]
 
 REFUSED = {
+    "--keep_head": "--keep_head goes with --model_name PATH, a model from a file, not with",
+    "--preprocessing tf": "goes with --model_name PATH, a model from a file, not with --mo",
+    "--keep_head --model_name x.h5 --head always": "--head always does not go with --keep_head",
     "--fisher tinytrain": "--train_type fisher_training, or with --stability, not with --train_ty",
     "--interval 3": "elastic_training or prune_training, not with --train_type act_norm_betti",
     "--profile measured": "--train_type elastic_training, not with --train_type act_norm_betti",

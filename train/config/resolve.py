@@ -35,15 +35,15 @@ def resolve(config: RunConfig) -> RunConfig:
         UserError: a value is out of its range, or flags contradict each other.
     """
     paths: dict[str, Any] = {name: _expanded(getattr(config, name)) for name in _PATHS}
-    backbone = backbone_of(config)
     config = replace(
         config,
         **paths,
-        model_name=backbone.file or backbone.name,
         dataset_name=resolve_dataset_name(config.dataset_name),
         train_type=train_type_named(config.train_type).name,
     )
     check_flags(config)
+    backbone = backbone_of(config)
+    config = replace(config, model_name=backbone.file or backbone.name)
     if config.memory_budget is None:
         config = _filled_in(config, rho=paper.RHO)
     config = _filled_in(

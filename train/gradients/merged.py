@@ -104,9 +104,7 @@ def _batch_norm(layer: FixedBatchNormalization, read: Read) -> Optional[Override
     return override
 
 
-def _layer_norm(
-    layer: tf.keras.layers.LayerNormalization, read: Read
-) -> Optional[Override]:
+def _layer_norm(layer: tf.keras.layers.LayerNormalization, read: Read) -> Optional[Override]:
     if list(layer.axis) != [layer.input.shape.rank - 1]:
         return None
 
