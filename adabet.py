@@ -170,7 +170,7 @@ def select_layers(
     return Selection(entry.select(request))
 
 
-def retrain(
+def retrain(  # noqa: PLR0913 - as Keras' own fit
     model: Any,
     selection: Selection,
     dataset: Data,
@@ -240,9 +240,8 @@ def retrain(
     logs: dict[str, float] = {}
     for epoch in range(epochs):
         report.on_epoch_begin(epoch)
-        logs = _train_epoch(
-            trainer, _batches(own, dataset, batch_size, classes, (seed, epoch)), report
-        )
+        batches = _batches(own, dataset, batch_size, classes, (seed, epoch))
+        logs = _train_epoch(trainer, batches, report)
         if validation_data is not None:
             batches = _batches(own, validation_data, batch_size, classes)
             logs["val_accuracy"] = trainer.evaluate(batches)

@@ -13,6 +13,9 @@ from models.flat.translate import Replacement, replacement
 from models.forward import Value
 from models.kinds import LayerKind, kind_of
 
+# What of a model's layer is called in the flat one: :func:`itself`, or :func:`copy_of` it.
+OfLayer = Callable[[tf.keras.layers.Layer], tf.keras.layers.Layer]
+
 
 @dataclass(eq=False)
 class Flat:
@@ -29,11 +32,7 @@ class Flat:
     notes: list[str] = field(default_factory=list)
 
 
-def flattened(
-    model: tf.keras.Model,
-    inputs: Any,
-    of_layer: Callable[[tf.keras.layers.Layer], tf.keras.layers.Layer],
-) -> Flat:
+def flattened(model: tf.keras.Model, inputs: Any, of_layer: OfLayer) -> Flat:
     """``model`` on ``inputs``, layer by layer, with its own weights.
 
     Args:
@@ -87,9 +86,7 @@ def check_functional(model: tf.keras.Model, what: str) -> None:
 
 
 class _Flattening:
-    def __init__(
-        self, flat: Flat, of_layer: Callable[[tf.keras.layers.Layer], tf.keras.layers.Layer]
-    ) -> None:
+    def __init__(self, flat: Flat, of_layer: OfLayer) -> None:
         self._flat = flat
         self._of_layer = of_layer
         self._names: set[str] = set()

@@ -54,7 +54,8 @@ def test_it_is_keras_own_and_its_gradients_are_the_tapes(name):
     keras = tf.keras.Model(inputs, module.build(backbone, inputs))
     generator = np.random.default_rng(0)
     for weight in keras.weights:  # moving statistics, gammas and biases too
-        weight.assign(weight + generator.uniform(0, 0.05, weight.shape))
+        factor, offset = (generator.uniform(-1, 1, weight.shape) for _ in range(2))
+        weight.assign(weight * (1 + 0.1 * factor) + 0.005 * offset)
     again = tf.keras.Input((size, size, 3))
     flat = tf.keras.Model(again, flattened(keras, again, copy_of).output)
     expected = keras(images, training=False).numpy()
