@@ -106,10 +106,10 @@ class RunSpec:
         how often a run can be resumed (``checkpoint_every``) and what it need not train again
         (``reuse_runs``). In place of a file (``weights``,
         ``selection_file``) stands the SHA-256 of its content; ``data`` is that of the names and
-        contents of the files in ``data_dir`` (for a TFDS set of that set's, and not with
-        ``--download``, which changes them); and ``results_version`` stands for the code
-        (``RESULTS_VERSION``). Versions of packages, the device and the commit are not in it: a run
-        records them.
+        contents of the files in ``data_dir`` (of a CSV file, its own and those of the pictures that
+        it names; for a TFDS set of that set's, and not with ``--download``, which changes them);
+        and ``results_version`` stands for the code (``RESULTS_VERSION``). Versions of packages,
+        the device and the commit are not in it: a run records them.
 
         Raises:
             UserError: a file cannot be read.

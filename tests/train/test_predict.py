@@ -24,8 +24,9 @@ NAMES = ["5", "6", "7", "8", "9"]
 def run(tmp_path_factory):
     """A short run that has learnt something, and kept its network."""
     output = tmp_path_factory.mktemp("runs")
-    flags = ["--model_name", "digitnet", "--dataset_name", "digits", "--head", "always"]
-    flags += ["--num_epochs", "2", "--learning_rate", "0.01", "--save_weights", "last"]
+    flags = ["--model_name", "digitnet", "--dataset_name", "digits", "--save_weights", "last"]
+    flags += ["--train_type", "traditional_tl_training", "--learning_rate", "0.05"]
+    flags += ["--num_epochs", "1"]
     assert main([*flags, "--output_dir", str(output), "--run_name", "run"]) == 0
     return output / "run"
 
@@ -137,6 +138,7 @@ def test_runs_that_cannot_predict_are_refused(run, pictures, tmp_path, capsys):
     assert "weights.h5 is not readable Keras HDF5" in refused(capsys, damaged, picture)
 
 
+@pytest.mark.slow
 def test_a_pruned_network_is_refused_and_one_that_lost_nothing_is_not(
     run, pictures, tmp_path, capsys
 ):

@@ -31,24 +31,22 @@ def run(place, data, *more):
     return place / "run"
 
 
+@pytest.mark.slow
 def test_the_selection_is_that_of_labelled_pictures(data, tmp_path, capsys):
     """Of the same pictures, with as many classes: no label is looked at."""
     labelled = run(tmp_path / "a", data, "--select_only")
     capsys.readouterr()
-    unlabelled = run(tmp_path / "b", data / "train", "--select_only", "--num_classes", "2")
+    asked = ("--select_only", "--plan", "--num_classes", "2")
+    unlabelled = run(tmp_path / "b", data / "train", *asked)
     printed = capsys.readouterr().out
     assert "on folder: 50 images without labels, 2 outputs of the head" in printed
     one, other = (
         json.loads((folder / "selection.json").read_text()) for folder in (labelled, unlabelled)
     )
     assert one["layers"] == other["layers"] and one["num_selected"] >= 1
+    assert len(json.loads((unlabelled / "plan.json").read_text())["rows"]) >= 10
     config = json.loads((unlabelled / "config.json").read_text())
     assert config["inputs"]["class_names"] == [] and config["inputs"]["data"]["classes"] == 2
-
-
-def test_a_plan_needs_no_labels_either(data, tmp_path):
-    folder = run(tmp_path, data / "train" / "ash", "--plan", "--num_classes", "4")
-    assert len(json.loads((folder / "plan.json").read_text())["rows"]) >= 10
 
 
 @pytest.mark.parametrize(

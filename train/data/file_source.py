@@ -113,7 +113,7 @@ class FileSource:
             if unknown:
                 raise UserError(
                     f"no image in {train} of class {listed(unknown, 5)}, which {split} has: "
-                    f"give {train} such a folder, or remove that of {split}"
+                    f"give {train} some, or remove those of {split}"
                 )
 
     def _check_training_images(self, train: ImageSet, split: str) -> None:
@@ -124,7 +124,7 @@ class FileSource:
         if missing:
             raise UserError(
                 f"no image in {split} of class {listed(missing, 5)} can be read: mend the images, "
-                "or remove the folder"
+                "or remove the class"
             )
 
     def _load_all(self, parts: Sequence[_Part], size: int) -> list[ImageSet]:

@@ -11,14 +11,16 @@ from typing import Any
 
 import numpy as np
 
-# By name, so that they are registered: opening files in several threads would do it meanwhile.
-from PIL import BmpImagePlugin, Image, ImageOps, TiffImagePlugin, WebPImagePlugin
+# All three kinds here, which are registered thereby: else the first of several threads that opens
+# a file would do it, while the others look for theirs.
+from PIL import (
+    BmpImagePlugin,  # noqa: F401
+    Image,
+    ImageOps,
+    TiffImagePlugin,
+    WebPImagePlugin,  # noqa: F401
+)
 
-_PLUGINS = {
-    "BMP": BmpImagePlugin.BmpImageFile,
-    "TIFF": TiffImagePlugin.TiffImageFile,
-    "WEBP": WebPImagePlugin.WebPImageFile,
-}
 # What Pillow raises on files that are damaged.
 _DAMAGED = (OSError, SyntaxError, EOFError, ValueError, LookupError, TypeError, struct.error)
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N")  # modes of grey values

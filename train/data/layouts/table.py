@@ -115,7 +115,7 @@ def _cells(file: Path) -> list[_Line]:
     try:
         lines = [_Line(reader.line_num, cells) for cells in reader if any(map(str.strip, cells))]
     except csv.Error as error:
-        raise UserError(f"{shown(file)}, line {reader.line_num}: {error}") from error
+        raise UserError(f"{shown(file)}, line {reader.line_num} is no CSV: {error}") from error
     return lines or [_Line(1, [])]
 
 
@@ -149,7 +149,7 @@ def _require_full(file: Path, rows: Iterable[Row], columns: Iterable[str]) -> No
     for name in columns:
         empty = [row.line for row in rows if not getattr(row, name)]
         if empty:
-            raise UserError(f"{shown(file)}: no {name} in {_lines(empty)}")
+            raise UserError(f"{shown(file)}: column {name} is empty in {_lines(empty)}")
 
 
 def _require_once(file: Path, rows: Iterable[Row]) -> None:
