@@ -1,6 +1,7 @@
 """Select the layers of a pre-trained network that are worth retraining, and retrain them.
 
 python main.py --model_name resnet50 --train_type act_norm_betti_train --rho 0.1
+python main.py --predict RUN_DIR IMAGE...
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ def _run(argv: Sequence[str] | None) -> int:
 
     command = parse_command(argv)
     load_tensorflow()  # only once the flags are good
+    if command.prediction is not None:
+        from train.run.predict import predict
+
+        return predict(command.config, command.prediction)
     from models.memory.allocator import reserve_region
 
     if command.describe:

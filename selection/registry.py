@@ -56,6 +56,11 @@ class TrainType:
     aliases: tuple[str, ...] = ()
     options: tuple[tuple[str, Any], ...] = ()
 
+    @property
+    def needs_labels(self) -> bool:
+        """Whether a selection takes gradients of the loss."""
+        return self.cost in ("activation_gradients", "variable_gradients")
+
     def strategy(self) -> functools.partial[Selection]:
         """What chooses the layers of a :class:`SelectionRequest`; imports TensorFlow.
 

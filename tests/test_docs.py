@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from main import main
 from reproduce import __main__ as reproduce
@@ -43,6 +44,9 @@ def typed(start: str) -> list:
 def test_a_command_of_main_is_one(words, monkeypatch, tmp_path, capsys):
     (tmp_path / "runs/NAME").mkdir(parents=True)  # stands for a run of the reader's
     (tmp_path / "runs/NAME/config.json").write_text("{}")
+    if "mine.keras" in words:  # and for a model
+        pixels = tf.keras.Input((224, 224, 3))
+        tf.keras.Model(pixels, tf.keras.layers.Conv2D(2, 3)(pixels)).save(tmp_path / "mine.keras")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match="0"):
         parse_args([*words[2:], "--print_config"])

@@ -15,6 +15,7 @@ from common.files import content_digest, read_json, read_lines, user_path
 from train.checkpoint.ended import is_completed
 from train.config.command_line import parse_args
 from train.config.run_config import RunConfig
+from train.data.layouts.table import named_files
 
 # Raise it when a change of the code changes what a run of the same settings comes to.
 RESULTS_VERSION = 1
@@ -31,6 +32,7 @@ ADDED_SETTINGS: Mapping[str, Any] = {
     "recompute": None,
     "keep_head": False,
     "preprocessing": None,
+    "split_seed": 0,
 }
 
 # Where things lie, and what is printed. With dataset_name 'folder', data_dir is the data itself.
@@ -106,10 +108,10 @@ class RunSpec:
         how often a run can be resumed (``checkpoint_every``) and what it need not train again
         (``reuse_runs``). In place of a file (``weights``,
         ``selection_file``) stands the SHA-256 of its content; ``data`` is that of the names and
-        contents of the files in ``data_dir`` (for a TFDS set of that set's, and not with
-        ``--download``, which changes them); and ``results_version`` stands for the code
-        (``RESULTS_VERSION``). Versions of packages, the device and the commit are not in it: a run
-        records them.
+        contents of the files in ``data_dir`` (of a CSV file, its own and those of the pictures that
+        it names; for a TFDS set of that set's, and not with ``--download``, which changes them);
+        and ``results_version`` stands for the code (``RESULTS_VERSION``). Versions of packages,
+        the device and the commit are not in it: a run records them.
 
         Raises:
             UserError: a file cannot be read.
@@ -275,8 +277,14 @@ def _digest_of_data(dataset: str, data_dir: str) -> str:
     root = Path(data_dir)
     if dataset != "folder":  # NAME, NAME/CONFIG or NAME:VERSION; other sets lie beside it
         root /= dataset.split(":")[0].split("/")[0]
-    files = sorted(path for path in root.rglob("*") if path.is_file())
-    listing = [
-        (path.relative_to(root).as_posix(), _digest_of_file("data_dir", path)) for path in files
-    ]
+    listing = [(name, _digest_of_file("data_dir", path)) for name, path in _files_of_data(root)]
     return "sha256:" + hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+
+def _files_of_data(root: Path) -> list[tuple[str, Path]]:
+    """Those in a folder; or a table, and those that it names."""
+    named = named_files(root)
+    if named is not None:
+        return [("", root), *sorted(one for one in named if one[1].is_file())]
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    return [(path.relative_to(root).as_posix(), path) for path in files]

@@ -75,6 +75,22 @@ def test_data_count_by_their_content(dataset, tmp_path):
     assert (key_of(tmp_path / "a", b"2") == other) == (dataset != "folder")
 
 
+def test_of_a_table_the_pictures_that_it_names_count(tmp_path):
+    def key_of(place: str, picture: bytes, rows: str = "a.jpg,ash") -> str:
+        folder = tmp_path / place
+        folder.mkdir(exist_ok=True)
+        (folder / "a.jpg").write_bytes(picture)
+        (folder / "x.csv").write_text(f"path,label\n{rows}\n")
+        flags = {**MOBILENET, "dataset_name": "folder", "data_dir": str(folder / "x.csv")}
+        return RunSpec({**flags, "test_split": "0.2"}).key
+
+    one = key_of("a", b"1")
+    assert key_of("a", b"22") != one != key_of("a", b"1", "a.jpg,oak")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "other.jpg").touch()  # which the table does not name
+    assert key_of("b", b"1") == one
+
+
 def test_without_a_folder_data_count_by_name():
     assert "data" not in RunSpec(MOBILENET).configuration
     flags = {**MOBILENET, "data_dir": "/nowhere", "download": True}

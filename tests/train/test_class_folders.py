@@ -42,7 +42,7 @@ def test_folder_mistakes(tmp_path):
         load_dataset("folder", 6, data_dir=str(tmp_path / "nowhere"), cache_dir=cache)
     data = tmp_path / "data"
     data.mkdir()
-    with pytest.raises(UserError, match="no .jpg, .jpeg or .png image"):
+    with pytest.raises(UserError, match=r"no image \(.jpg, .png, .webp, .bmp, .gif, .tif\)"):
         load_dataset("folder", 6, data_dir=data, cache_dir=cache)
     write_folder(data, FOLDER)
     with pytest.raises(UserError, match=r"no split 'val', only test, train: give --test_split"):

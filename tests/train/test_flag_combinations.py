@@ -65,6 +65,8 @@ REFUSED = {
     "--recompute none --frozen stock": "goes with --frozen lean: the stock step keeps everything",
     "--reuse_runs runs --train_type prunetrain": "select once, not with --train_type prune_traini",
     "--reuse_runs runs --select_at_epoch 1": "does not go with --select_at_epoch, which trains",
+    "--test_split 0.2": "--test_split 0.2 is a share, which goes with --dataset_name folder (TFDS",
+    "--split_seed 1 --dataset_name folder": "--split_seed 1 goes with --test_split as a share",
     "--download": "goes with TFDS data sets, not with --dataset_name digits",
     "--download --dataset_name folder": "goes with TFDS data sets, not with --dataset_name folder",
     "--data_dir x": "--data_dir x goes with data sets that lie in a folder, not with --dataset_nam",
@@ -94,6 +96,7 @@ GO_TOGETHER = (
     "--memory_budget 9 --train_type last_k_training",
     "--dataset_name folder --data_dir x",
     "--dataset_name cifar10 --data_dir x",
+    "--dataset_name folder --test_split 0.2 --split_seed 1",
 )
 
 

@@ -136,16 +136,16 @@ def test_a_bad_file_in_another_split_is_no_matter(data):
 
 
 def test_other_kinds_of_images_are_counted(data):
-    for name in ("a.webp", "b.WEBP", "c.tif", "d.bmp", "notes.txt"):
+    for name in ("a.avif", "b.AVIF", "c.heic", "d.jxl", "notes.txt"):
         (data / "train" / "ash" / name).write_bytes(b"x")
     assert load(data).notes == (
-        "left out of train: 4 images of other kinds (.bmp, .tif, .webp); only .jpg, .jpeg and "
-        ".png are read",
+        "left out of train: 4 images of other kinds (.avif, .heic, .jxl); only .jpg, .png, .webp, "
+        ".bmp, .gif, .tif are read",
     )
     for path in (data / "test").rglob("*.png"):
-        path.rename(path.with_suffix(".webp"))
+        path.rename(path.with_suffix(".avif"))
     line = refusal(data)
-    assert f"no .jpg, .jpeg or .png image in a class folder of {data}/test, only 4 images" in line
+    assert f".gif, .tif) in a class folder of {data}/test, only 4 images" in line
 
 
 def test_names_that_are_no_utf8_or_no_one_line(data):
@@ -193,7 +193,7 @@ def test_what_may_not_be_read(place, message):
 
 def test_a_folder_that_is_one_level_off(data):
     assert refusal(data / "train").startswith(
-        f"{data}/train holds class folders and no splits: give --data_dir a folder with data_dir/"
+        f"{data}/train holds class folders and no splits: give --test_split a share of them to "
     )
     assert "folder has no split 'train', only data" in refusal(data.parent)
 

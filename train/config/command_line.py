@@ -16,6 +16,7 @@ from common.errors import UserError
 from common.files import user_path
 from common.outside_json import read_outside_json
 from train.config.flag_combinations import MAY_CHANGE, as_typed
+from train.config.prediction import Prediction, add_prediction, taken_from
 from train.config.resolve import resolve
 from train.config.run_config import RunConfig
 
@@ -31,11 +32,13 @@ class Command(NamedTuple):
         config: resolved.
         resumed: the folder of the run to go on with; None for a new one.
         describe: the layers are to be printed, and nothing is run.
+        prediction: with ``--predict``; then ``config`` is that of its run.
     """
 
     config: RunConfig
     resumed: Optional[Path]
     describe: bool = False
+    prediction: Optional[Prediction] = None
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> RunConfig:
@@ -54,9 +57,12 @@ def parse_command(argv: Optional[Sequence[str]] = None) -> Command:
     """
     parser = build_parser()
     given = vars(parser.parse_args(argv))
+    prediction = taken_from(given)
     path, only_print, run = (given.pop(name) for name in ("config", "print_config", "resume"))
     describe = given.pop("describe")
-    if run is not None:
+    if prediction is not None:
+        config = resolve(RunConfig(**_of_run(f"--predict {prediction.run}", prediction.run)))
+    elif run is not None:
         if path is not None:
             raise UserError("--config does not go with --resume, which has the run's own")
         config = _resumed(run, given)
@@ -65,16 +71,14 @@ def parse_command(argv: Optional[Sequence[str]] = None) -> Command:
     if only_print:
         print(json.dumps(config.to_json(), indent=2))
         parser.exit()
-    return Command(config, None if run is None else user_path(run, "--resume"), describe)
+    resumed = None if run is None else user_path(run, "--resume")
+    return Command(config, resumed, describe, prediction)
 
 
 def _resumed(run: str, given: dict[str, Any]) -> RunConfig:
     """The configuration of an earlier run, with what may be given anew."""
     where = f"--resume {run}"
-    path = user_path(run, "--resume") / "config.json"
-    if not path.is_file():
-        raise UserError(f"{where}: that is no folder of a run, which has a config.json")
-    stored = _from_file(path, f"{where}: config.json")
+    stored = _of_run(where, user_path(run, "--resume"))
     before = resolve(RunConfig(**stored))
     config = resolve(RunConfig(**{**stored, **given}))
     for name in given:
@@ -84,6 +88,14 @@ def _resumed(run: str, given: dict[str, Any]) -> RunConfig:
                 f"{as_typed(before, name)}: leave it out, or start a new run"
             )
     return config
+
+
+def _of_run(where: str, run: Path) -> dict[str, Any]:
+    """The flags of an earlier run."""
+    path = run / "config.json"
+    if not path.is_file():
+        raise UserError(f"{where}: that is no folder of a run, which has a config.json")
+    return _from_file(path, f"{where}: config.json")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -118,6 +130,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="RUN_DIR",
         help="go on with the run in this folder from its last checkpoint, with its own flags",
     )
+    add_prediction(parser)
     for entry in _FLAGS.values():
         options = {"help": entry.metadata["help"], **entry.metadata["argparse"]}
         if is_switch(entry):

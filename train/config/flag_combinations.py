@@ -16,6 +16,7 @@ from models.registry import BACKBONES
 from selection.registry import TRAIN_TYPES, TrainType, train_type_named
 from train.config import paper_constants as paper
 from train.config.run_config import RunConfig
+from train.config.test_share import share_of
 from train.features.kept_mode import KeptMode
 
 
@@ -201,6 +202,16 @@ RULES: tuple[Rule, ...] = (
         "goes with --dataset_name folder",
         lambda config: config.dataset_name == "folder",
         depends_on="dataset_name",
+    ),
+    Rule(
+        ("test_split",),
+        "is a share, which goes with --dataset_name folder (TFDS has slices, such as train[80%:])",
+        lambda config: share_of(config.test_split) is None or config.dataset_name == "folder",
+    ),
+    Rule(
+        ("split_seed",),
+        "goes with --test_split as a share, such as 0.2",
+        lambda config: share_of(config.test_split) is not None,
     ),
     Rule(
         ("download",),

@@ -31,6 +31,7 @@ _RANGES = (
     ("augment_draws", 1, math.inf),
     ("num_classes", 1, math.inf),
     ("selection_batches", 1, math.inf),
+    ("split_seed", 0, 2**31 - 1),
     ("seed", 0, 2**31 - 1),
 )
 _ABOVE_ZERO = ("learning_rate", "rho_ch", "memory_budget")

@@ -90,7 +90,8 @@ class RunConfig:
     )
     dataset_name: str = _flag(
         "oxford_flowers102",
-        "any TFDS image-classification set, 'folder' (class folders under --data_dir) or 'digits'",
+        "any TFDS image-classification set, 'folder' (pictures in --data_dir, docs/pictures.md) or "
+        "'digits'",
     )
     train_type: str = _flag(
         "act_norm_betti_train", "how the layers to train are chosen: " + ", ".join(TRAIN_TYPES)
@@ -176,7 +177,12 @@ class RunConfig:
         "the head competes like any layer, or is always trained in addition",
         choices=("ranked", "always"),
     )
-    num_classes: Optional[int] = _flag(None, "checked against the data set, which decides", int)
+    num_classes: Optional[int] = _flag(
+        None,
+        "checked against the data set, which decides; outputs of the head for pictures without "
+        "labels",
+        int,
+    )
     selection_batches: int = _flag(
         None, "mini-batches to pool for the selection (auto: 40 images' worth)", int, auto=True
     )
@@ -257,13 +263,20 @@ class RunConfig:
         "estimate", "the memory figure printed first", choices=("estimate", "paper")
     )
     data_dir: Optional[str] = _flag(
-        None, "folder of prepared TFDS data (then nothing is downloaded), or of class folders"
+        None,
+        "folder of prepared TFDS data (then nothing is downloaded); of pictures, or a .csv file "
+        "that names them",
     )
     download: bool = _switch("download and prepare the data set into --data_dir")
-    train_split: str = _flag("train", "TFDS split to train on")
-    test_split: str = _flag("test", "TFDS split to evaluate on")
+    train_split: str = _flag("train", "split to train on")
+    test_split: str = _flag(
+        "test",
+        "split to evaluate on; with --dataset_name folder also a share to hold out, such as 0.2, "
+        "of each class of --train_split",
+    )
+    split_seed: int = _flag(0, "draws the images of such a share, whatever --seed is", int)
     skip_bad_images: bool = _switch(
-        "with class folders, leave out files that give no image, and say how many"
+        "with --dataset_name folder, leave out files that give no image, and say how many"
     )
     cache_dir: Optional[str] = _flag(
         None, "where decoded images and features are kept between runs (default: ~/.cache/adabet)"

@@ -2,9 +2,12 @@
 
 datasets.py        a data set by its name
 digits.py          scikit-learn's digits
-class_folders.py   a folder of class folders
-folder_listing.py  its files, and what is wrong with them
+file_source.py     pictures in files, read and decoded
+layouts/           the ways in which they lie
+held_out.py        a share of them to test on
+image_kinds.py     kinds of image files
 image_files.py     image files decoded
+other_images.py    WebP, BMP and TIFF
 jpeg.py            how a camera was held, and the end of the file
 tfds_builder.py    a TFDS set found, checked and prepared
 tfds_source.py     its splits decoded

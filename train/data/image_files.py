@@ -17,20 +17,13 @@ from typing import TYPE_CHECKING, Union
 import numpy as np
 
 from common.wording import shown
+from train.data.image_kinds import Reader, kind_of
 from train.data.jpeg import is_cut_short, orientation, upright
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
-# Images too, which are left out; a GIF under one of the names above is read, its first frame.
-OTHER_SUFFIXES = (
-    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2"),
-    *(".jxl", ".tif", ".tiff", ".webp"),
-)
 _CHUNK = 16
-_READ = {b"\xff\xd8": "a JPEG", b"\x89PNG": "a PNG", b"GIF8": "a GIF", b"BM": "a BMP"}
-_NOT_READ = {(0, b"II*\0"): "a TIFF", (0, b"MM\0*"): "a TIFF", (8, b"WEBP"): "a WebP"}
 
 
 @dataclass(frozen=True)
@@ -63,20 +56,33 @@ def decoded_files(paths: Sequence[Path], size: int) -> Iterator[list[Decoded]]:
 def decode_file(path: Path, size: int) -> Decoded:
     """uint8 [size, size, 3], bilinearly resized and turned upright by its Exif orientation.
 
-    JPEG, PNG, BMP, and the first frame of a GIF, by what is in the file, not by its name.
+    By what is in the file, not by its name: JPEG, PNG and the first frame of a GIF by TensorFlow;
+    WebP, BMP and TIFF, the first frame or page, by Pillow (`other_images.py`).
     """
-    import tensorflow as tf
-
     try:
         data = path.read_bytes()
     except OSError as error:
         return BadFile(path, f"cannot be read ({error.strerror})")
-    if is_cut_short(data) or _other_kind(data):
-        return BadFile(path, _fault(data))
+    kind = kind_of(data)
+    if kind is None:
+        return BadFile(path, "is no image" if data else "is empty")
+    if kind.reader is Reader.NONE:
+        return BadFile(path, f"is {kind.words} image, which is not read")
+    if kind.reader is Reader.PILLOW:
+        return _by_pillow(path, data, kind.name, size)
+    return _by_tensorflow(path, data, kind.words, size)
+
+
+def _by_tensorflow(path: Path, data: bytes, words: str, size: int) -> Decoded:
+    import tensorflow as tf
+
+    damaged = BadFile(path, f"is {words} image that is damaged or cut short")
+    if is_cut_short(data):
+        return damaged
     try:
         return _decoder(size)(data, orientation(data)).numpy()
     except tf.errors.InvalidArgumentError:  # whose message is long, and no help
-        return BadFile(path, _fault(data))
+        return damaged
 
 
 @functools.lru_cache(maxsize=1)
@@ -91,26 +97,35 @@ def _decoder(size: int) -> Callable[[bytes, int], tf.Tensor]:
         with tf.device("/CPU:0"):
             image = tf.io.decode_image(data, channels=3, expand_animations=False)
             turned = upright(tf.ensure_shape(image, [None, None, 3]), how)
-            resized = tf.image.resize(turned, (size, size), "bilinear")
-            return tf.cast(tf.round(resized), tf.uint8)
+            return _resized(turned, size)
 
     signature = [tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)]
     return tf.function(decode, signature, autograph=False)
 
 
-def _fault(data: bytes) -> str:
-    if not data:
-        return "is empty"
-    for start, kind in _READ.items():
-        if data.startswith(start):
-            return f"is {kind} image that is damaged or cut short"
-    kind = _other_kind(data)
-    return f"is {kind} image, not a JPEG or PNG" if kind else "is no image"
+def _by_pillow(path: Path, data: bytes, kind: str, size: int) -> Decoded:
+    from train.data.other_images import NoImageError, decode
+
+    try:
+        return _resizer(size)(decode(data, kind)).numpy()
+    except NoImageError as error:
+        return BadFile(path, str(error))
 
 
-def _other_kind(data: bytes) -> str:
-    """An image kind that is left out, though newer TensorFlows may read it; else empty."""
-    for (place, sign), kind in _NOT_READ.items():
-        if data[place : place + len(sign)] == sign:
-            return kind
-    return ""
+@functools.lru_cache(maxsize=1)
+def _resizer(size: int) -> Callable[[np.ndarray], tf.Tensor]:
+    """From uint8 [h, w, 3] to uint8 [size, size, 3]."""
+    import tensorflow as tf
+
+    def resize(image: tf.Tensor) -> tf.Tensor:
+        with tf.device("/CPU:0"):
+            return _resized(image, size)
+
+    return tf.function(resize, [tf.TensorSpec([None, None, 3], tf.uint8)], autograph=False)
+
+
+def _resized(image: tf.Tensor, size: int) -> tf.Tensor:
+    import tensorflow as tf
+
+    resized = tf.image.resize(image, (size, size), "bilinear")
+    return tf.cast(tf.round(resized), tf.uint8)

@@ -24,7 +24,7 @@ from common.files import read_json, user_path
 from common.home import home_for
 from common.wording import shown
 from train.config.dataset_names import DATASET_ALIASES
-from train.data.image_files import SUFFIXES
+from train.data.image_kinds import SUFFIXES
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds

@@ -7,6 +7,7 @@ from typing import Optional
 
 from models.network import Network
 from selection.selection import LayerChoice, Selection
+from train.data.datasets import DataBundle
 from train.run.budget import budget_lines
 from train.run.prepare import Setting
 from train.run.result import RunResult
@@ -23,14 +24,21 @@ def opening(network: Network, setting: Setting, path: Path) -> str:
     data = setting.data
     lines = (
         f"{network.backbone.title} ({len(network.layers)} layers, "
-        f"{network.params:,} parameters) on {data.name}: {len(data.train)} training and "
-        f"{len(setting.test_images)} test images, {data.num_classes} classes",
+        f"{network.params:,} parameters) on {data.name}: {_images(data)}",
         *network.notes,
         *data.notes,
         *pool_notes(setting.config, data),
         f"writing to {path}",
     )
     return "\n".join(lines)
+
+
+def _images(data: DataBundle) -> str:
+    if data.test is None:
+        return f"{len(data.train)} images without labels, {data.num_classes} outputs of the head"
+    return (
+        f"{len(data.train)} training and {len(data.test)} test images, {data.num_classes} classes"
+    )
 
 
 def selection_summary(selection: Selection) -> str:

@@ -17,7 +17,8 @@ _AT_ONCE = 64  # images
 
 
 def inputs_of(data: DataBundle, network: Network) -> dict:
-    """For ``config.json``: ``data`` (images of both splits, classes, digest) and ``weights``.
+    """For ``config.json``: ``data`` (images of both splits, classes, digest), ``weights``, and
+    ``class_names`` by label, which is empty without labels.
 
     Digests are BLAKE2b, 32 hexadecimal digits: of the decoded images and labels of both splits and
     the names of the classes; of the network's weights as loaded, the head (which is new) excepted.
@@ -30,6 +31,7 @@ def inputs_of(data: DataBundle, network: Network) -> dict:
             "digest": combined([*data.class_names, *map(_digest_of, _splits(data))]),
         },
         "weights": weights_digest(network),
+        "class_names": list(data.class_names),
     }
 
 

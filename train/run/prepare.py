@@ -16,6 +16,7 @@ from train.data.datasets import DataBundle, load_dataset
 from train.data.image_store import ImageSet
 from train.optimizer import LearningRateSchedule
 from train.run.budget import check_budget
+from train.run.unlabelled import load_pictures_to_select_by
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +38,7 @@ class Setting:
 
     @property
     def test_images(self) -> ImageSet:
-        """Those of ``data``, which a run always asks for."""
+        """Those of ``data``, which a run that trains always has."""
         assert self.data.test is not None
         return self.data.test
 
@@ -95,7 +96,7 @@ def load_data(config: RunConfig) -> DataBundle:
     Raises:
         UserError: it cannot be had, or contradicts the configuration.
     """
-    data = load_dataset(
+    data = load_pictures_to_select_by(config) or load_dataset(
         config.dataset_name,
         config.input_size,
         data_dir=config.data_dir,
@@ -104,6 +105,7 @@ def load_data(config: RunConfig) -> DataBundle:
         train_split=config.train_split,
         test_split=config.test_split,
         skip_bad_images=config.skip_bad_images,
+        split_seed=config.split_seed,
     )
     if config.num_classes not in (None, data.num_classes):
         raise UserError(
