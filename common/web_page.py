@@ -1,4 +1,4 @@
-"""Web pages in one file: they ask for no other file, no network, and run no script but their own."""
+"""Web pages in one file, which need no other file and no network, and run only their own script."""
 
 from __future__ import annotations
 
