@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from common.program import exit_status
 from common.signals import catch_signals
@@ -24,7 +25,17 @@ def _run(argv: Sequence[str] | None) -> int:
     from train.config.command_line import parse_command
 
     command = parse_command(argv)
+    if command.compared:
+        from train.report.compare import compare
+
+        compare(command.compared, Path(command.config.output_dir))
+        return 0
     load_tensorflow()  # only once the flags are good
+    if command.reported is not None:
+        from train.report.again import report_again
+
+        report_again(command.reported)
+        return 0
     from models.memory.allocator import reserve_region
     from train.run.story import run
 

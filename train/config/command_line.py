@@ -30,10 +30,14 @@ class Command(NamedTuple):
     Attributes:
         config: resolved.
         resumed: the folder of the run to go on with; None for a new one.
+        compared: in place of a run: finished ones to compare, into ``config.output_dir``.
+        reported: in place of a run: the folder of one whose page is to be made anew.
     """
 
     config: RunConfig
     resumed: Optional[Path]
+    compared: tuple[Path, ...] = ()
+    reported: Optional[Path] = None
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> RunConfig:
@@ -53,7 +57,12 @@ def parse_command(argv: Optional[Sequence[str]] = None) -> Command:
     parser = build_parser()
     given = vars(parser.parse_args(argv))
     path, only_print, run = (given.pop(name) for name in ("config", "print_config", "resume"))
-    if run is not None:
+    compared, reported = given.pop("compare"), given.pop("report")
+    looked_at: dict[str, Any] = {}
+    if compared is not None or reported is not None:
+        config, looked_at = _looking(compared, reported, {**given, "config": path, "resume": run})
+        run = None
+    elif run is not None:
         if path is not None:
             raise UserError("--config does not go with --resume, which has the run's own")
         config = _resumed(run, given)
@@ -62,7 +71,29 @@ def parse_command(argv: Optional[Sequence[str]] = None) -> Command:
     if only_print:
         print(json.dumps(config.to_json(), indent=2))
         parser.exit()
-    return Command(config, None if run is None else user_path(run, "--resume"))
+    return Command(config, None if run is None else user_path(run, "--resume"), **looked_at)
+
+
+def _looking(
+    compared: Optional[list[str]], reported: Optional[str], given: dict[str, Any]
+) -> tuple[RunConfig, dict[str, Any]]:
+    """The configuration, and what of a :class:`Command` says that runs are only looked at.
+
+    Raises:
+        UserError: something else is given, which does not go with that.
+    """
+    flag, goes = ("compare", ["output_dir"]) if compared is not None else ("report", [])
+    if compared is not None and reported is not None:
+        raise UserError("--compare does not go with --report: give one of them")
+    for name, value in given.items():
+        if value is not None and name not in goes:
+            only = " but --output_dir" if goes else ""
+            raise UserError(f"--{name} does not go with --{flag}: nothing{only} does")
+    where = {name: given[name] for name in goes if name in given}
+    config = resolve(RunConfig(**where))
+    if reported is not None:
+        return config, {"reported": user_path(reported, "--report")}
+    return config, {"compared": tuple(user_path(one, "--compare") for one in compared or ())}
 
 
 def _resumed(run: str, given: dict[str, Any]) -> RunConfig:
@@ -108,6 +139,19 @@ def build_parser() -> argparse.ArgumentParser:
         default=None,
         metavar="RUN_DIR",
         help="go on with the run in this folder from its last checkpoint, with its own flags",
+    )
+    parser.add_argument(
+        "--compare",
+        default=None,
+        nargs="+",
+        metavar="RUN_DIR",
+        help="print a table of these finished runs, and write compare.html into --output_dir",
+    )
+    parser.add_argument(
+        "--report",
+        default=None,
+        metavar="RUN_DIR",
+        help="make report.html and model_card.md of a run that has ended anew",
     )
     for entry in _FLAGS.values():
         options = {"help": entry.metadata["help"], **entry.metadata["argparse"]}

@@ -38,14 +38,15 @@ def began_with(record: RunRecord) -> str:
 def section(record: RunRecord) -> str:
     """HTML."""
     about = [Row((words(name), words(value))) for name, value in facts(record).items()]
-    parts = [table("What was run, and where", (), about)]
+    parts = [table("What was run, and where", (), about, wraps=True)]
     settings = given_settings(record.config)
     rows = [
         Row((words(f"--{name}", "name"), words(shown_value(name, value))))
         for name, value in settings.items()
     ]
     if rows:
-        parts.append(table("Settings that are not the defaults", ("flag", "value"), rows))
+        caption = "Settings that are not the defaults"
+        parts.append(table(caption, ("flag", "value"), rows, wraps=True))
     else:
         parts.append("<p>Every setting is the default.</p>")
     for again in record.config.get("resumed", ()):

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from common.plots import new_figure
 from common.web_page import text
-from common.wording import count, percent
+from common.wording import percent
 from train.report.record import RunRecord
 from train.report.svg import as_svg, figure_box
 from train.report.tables import Cell, Row, number, table, words
@@ -57,7 +57,7 @@ def section(record: RunRecord) -> str:
     when = f"after epoch {epoch}" if epoch else "without training"
     right, images = int(np.trace(counts)), int(counts.sum())
     line = (
-        f"The last evaluation ({when}): {right:,} of {count(images, 'test image')} right "
+        f"The last evaluation ({when}): {right:,} of {images:,} test images right "
         f"({percent(predictions['accuracy'])})."
     )
     small = len(names) <= AS_TABLE_UP_TO
@@ -109,7 +109,8 @@ def _drawn(counts: np.ndarray, names: Sequence[str]) -> str:
         "columns what they were taken for; green is right, orange wrong, the stronger the larger "
         "the share of the row."
     )
-    figure = figure_box(as_svg(matrix_figure(counts), "matrix", caption), caption)
+    svg = as_svg(matrix_figure(counts), "matrix", caption, grown=1.5)
+    figure = figure_box(svg, caption)
     return f"{figure}\n{_by_class(counts, names)}"
 
 
@@ -120,10 +121,10 @@ def matrix_figure(counts: np.ndarray) -> Figure:
     pixels = np.empty((classes, classes, 4))
     pixels[..., :3] = np.where(np.eye(classes, dtype=bool)[..., None], _RIGHT, _WRONG)
     pixels[..., 3] = np.where(counts > 0, _FAINTEST + (1 - _FAINTEST) * np.sqrt(share), 0)
-    figure = new_figure(8.0, 7.6)
+    figure = new_figure(5.4, 5.1)
     axis = figure.subplots()
     axis.imshow(pixels, interpolation="none")  # one pixel a cell, which the browser makes larger
-    ticks = range(0, classes, 10 if classes > 50 else 5)
+    ticks = range(0, classes, 5 if classes <= 50 else 10 if classes <= 120 else 20)
     axis.set_xticks(ticks)
     axis.set_yticks(ticks)
     axis.grid(color="#dddddd", linewidth=0.4)

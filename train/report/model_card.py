@@ -34,7 +34,7 @@ def model_card(record: RunRecord) -> str:
         "## Memory\n\n" + _memory(record),
         "## To use it\n\n" + _use(record),
         "## Limits\n\n" + _limits(record),
-        "## To repeat it\n\n" + f"    {command(record.config)}",
+        "## To repeat it\n\n" + f"```sh\n{command(record.config)}\n```",
     ]
     return "\n\n".join(parts) + "\n"
 

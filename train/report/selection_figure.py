@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from common.plots import new_figure, tidy
-from selection.selection import LayerChoice, Selection
+
+if TYPE_CHECKING:  # it imports TensorFlow, which pages do without
+    from selection.selection import LayerChoice, Selection
 
 TRAINED = "#1b7837"
 FROZEN = "#c2c2c2"

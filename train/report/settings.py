@@ -10,30 +10,29 @@ from typing import Any
 from train.config.resolve import resolve
 from train.config.run_config import RunConfig
 
-_PATHS = (
-    *("weights", "data_dir", "cache_dir", "selection_file", "profile_file", "reuse_runs"),
-    "model_name",
-)
+_PATHS = ("weights", "data_dir", "selection_file", "profile_file", "model_name")
 _ALWAYS = ("model_name", "dataset_name", "train_type")  # said even where they are the defaults
-_OF_THE_PLACE = ("output_dir", "run_name", "reuse_runs")  # another run has others
+# Where things are kept, which changes nothing of a run.
+OF_THE_PLACE = ("output_dir", "run_name", "cache_dir", "reuse_runs")
 
 
 def given_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """The flags of a ``config.json`` whose values are not what they would be by themselves.
 
-    What ``auto`` comes to is no such value. Settings of another version of this program, which has
-    other flags, are left out.
+    What ``auto`` comes to is no such value. Where runs lie is left out, and so are settings of
+    another version of this program, which has other flags.
     """
     settled = config.get("settled", ())
     found = {
         entry.name: (config[entry.name], entry.default)
         for entry in fields(RunConfig)
-        if entry.name in config and entry.name not in settled
+        if entry.name in config and entry.name not in (*settled, *OF_THE_PLACE)
     }
-    plain = {name: value for name, (value, default) in found.items() if default is not None}
-    # A budget takes the place of rho's default.
-    budget = {"memory_budget": config.get("memory_budget")}
-    automatic = vars(resolve(RunConfig(**plain, **budget)))
+    plain: dict[str, Any] = {
+        name: value for name, (value, default) in found.items() if default is not None
+    }
+    plain["memory_budget"] = config.get("memory_budget")  # which takes the place of rho's default
+    automatic = vars(resolve(RunConfig(**plain)))
     usual = {
         name: automatic[name] if default is None and name != "memory_budget" else default
         for name, (_, default) in found.items()
@@ -46,20 +45,24 @@ def given_settings(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def command(config: Mapping[str, Any]) -> str:
-    """``python main.py ...`` that makes the run of a ``config.json`` once more.
+    """``python main.py ...`` that makes the run of a ``config.json`` once more, a flag a line.
 
     Files and folders are there by the last part of their names, since pages are sent to others.
     """
     given = {**{name: config[name] for name in _ALWAYS}, **given_settings(config)}
-    words = ["python", "main.py"]
-    for name, value in given.items():
-        if name in _OF_THE_PLACE:
-            continue
-        words += [f"--{name}"] if value is True else [f"--{name}", shown_value(name, value)]
-    return shlex.join(words)
+    flags = [shlex.join(_typed(name, value)) for name, value in given.items()]
+    return " \\\n    ".join(["python main.py", *flags])
+
+
+def _typed(name: str, value: Any) -> list[str]:
+    if value is True:
+        return [f"--{name}"]
+    shown = shown_value(name, value)
+    # What begins with a dash would be taken for another flag.
+    return [f"--{name}={shown}"] if shown.startswith("-") else [f"--{name}", shown]
 
 
 def shown_value(name: str, value: Any) -> str:
     """A setting's value for others: of a file or folder the last part."""
-    text = str(value)
+    text = "yes" if value is True else str(value)
     return text.rstrip("/").rsplit("/", 1)[-1] if name in _PATHS else text

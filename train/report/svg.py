@@ -7,6 +7,7 @@ import re
 from xml.etree import ElementTree
 
 import matplotlib
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from common.plots import COLOURS
@@ -15,6 +16,7 @@ from train.report.selection_figure import FROZEN, OUTLINE, RULE, TRAINED
 
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
+_UNWANTED = (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style")  # a style would be one of the whole page
 _POINTS_TO_PIXELS = 4 / 3
 # What a figure's colours are called in page.css, which has other values of them in the dark.
 _NAMES = {
@@ -28,22 +30,31 @@ _NAMES = {
 _SETTINGS = {"svg.fonttype": "none", "svg.hashsalt": "adabet"}
 
 
-def as_svg(figure: Figure, name: str, description: str, *, fixed: bool = False) -> str:
+def as_svg(
+    figure: Figure, name: str, description: str, *, fixed: bool = False, grown: float = 1.0
+) -> str:
     """The figure as an ``<svg>`` element that takes no more than the page's width.
+
+    It has no background from now on.
 
     Args:
         name: begins the identifiers in it: another one for each figure of a page.
         description: what it shows, for those who do not see it.
         fixed: keep its size; what holds it has to scroll.
+        grown: how many times its size it may take where there is room.
     """
+    for background in (figure.patch, *(axis.patch for axis in figure.axes)):
+        background.set_visible(False)
     file = io.StringIO()
     with matplotlib.rc_context(_SETTINGS):
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
+        # savefig would draw it twice.
+        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None})
     root = ElementTree.fromstring(file.getvalue())
-    for metadata in root.findall(f"{{{_SVG}}}metadata"):
-        root.remove(metadata)
+    for parent in root.iter():
+        for child in [one for one in parent if one.tag in _UNWANTED]:
+            parent.remove(child)
     _rename(root, name)
-    width = float(root.attrib.pop("width").removesuffix("pt")) * _POINTS_TO_PIXELS
+    width = float(root.attrib.pop("width").removesuffix("pt")) * _POINTS_TO_PIXELS * grown
     root.attrib.pop("height")
     root.set("role", "img")
     root.set("aria-label", description)

@@ -43,13 +43,19 @@ def number(value: Optional[float], form: str = ",", css: str = "") -> Cell:
 
 
 def table(
-    caption: str, columns: Sequence[str], rows: Sequence[Row], *, sortable: bool = False
+    caption: str,
+    columns: Sequence[str],
+    rows: Sequence[Row],
+    *,
+    sortable: bool = False,
+    wraps: bool = False,
 ) -> str:
     """HTML, in a box that scrolls where the table is wider than the page.
 
     Args:
         columns: HTML of their heads; empty for a table without.
         rows: at least one.
+        wraps: break words rather than be wider than the page.
     """
     heads = "".join(
         f'<th scope="col"{_css("number" if cell.numeric else "")}>{column}</th>'
@@ -57,7 +63,7 @@ def table(
     )
     head = f"<thead><tr>{heads}</tr></thead>\n" if heads else ""
     body = "\n".join(map(_row, rows))
-    kind = _css("sortable" if sortable else "")
+    kind = _css("sortable" if sortable else "wraps" if wraps else "")
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{text(caption)}">'
         f"<table{kind}><caption>{text(caption)}</caption>"

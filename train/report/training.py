@@ -6,7 +6,7 @@ from typing import Any
 
 from common.web_page import text
 from common.wording import count
-from train.report.curves import by_epoch
+from train.report import curves
 from train.report.record import RunRecord
 from train.report.svg import as_svg, figure_box
 from train.report.tables import Row, number, table, words
@@ -56,7 +56,7 @@ def _drawn(series: dict[str, dict[int, float]], what: str, caption: str) -> str:
         for title, points in series.items()
         if points
     ]
-    svg = as_svg(by_epoch(series, what), what, f"{caption}. {'; '.join(ends)}")
+    svg = as_svg(curves.by_epoch(series, what), what, f"{caption}. {'; '.join(ends)}")
     return figure_box(svg, caption)
 
 
