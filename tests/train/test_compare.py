@@ -59,7 +59,8 @@ def test_the_page_says_which_run_trains_which_layer(runs, tmp_path):
     probe = """
         const table = [...document.querySelectorAll("table")].find((one) =>
             one.caption.textContent.startsWith("Layers in execution order"));
-        return [...table.tBodies[0].rows].map((row) => [...row.cells].map((one) => one.textContent));
+        const cells = (row) => [...row.cells].map((one) => one.textContent);
+        return [...table.tBodies[0].rows].map(cells);
     """
     rows = look(tmp_path / "out" / "compare.html", tmp_path, probe).found
     for column, run in ((4, runs[0]), (5, runs[1])):

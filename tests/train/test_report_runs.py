@@ -8,6 +8,7 @@ import pytest
 
 from common.files import read_json
 from main import main
+from tests.train.same_end import assert_predictions_are_the_last
 from tests.web_page import Page
 from train.run import afterwards
 
@@ -22,9 +23,10 @@ def run_here(folder: Path, *flags: str) -> str:
     return Page(folder / "run" / "report.html").said
 
 
+ELASTIC = "--train_type elastic_training --rho 0.6 --interval 1 --num_epochs 2"
 ENDED = {
     "--rho 0.3 --learning_rate 1e30": "The run has failed: this is what there was by then. the lo",
-    "--train_type elastic_training --rho 0.6 --interval 1 --num_epochs 2": "chosen 2 times, before",
+    f"{ELASTIC} --max_steps 12": "chosen 2 times, before epochs 1, 2.",
 }
 
 
@@ -32,6 +34,8 @@ ENDED = {
 @pytest.mark.parametrize("flags", ENDED)
 def test_a_run_that_has_ended_has_a_page(flags, tmp_path):
     assert ENDED[flags] in run_here(tmp_path, *flags.split())
+    if "1e30" not in flags:
+        assert_predictions_are_the_last(tmp_path / "run")
 
 
 @pytest.mark.slow

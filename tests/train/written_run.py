@@ -58,7 +58,8 @@ def _facts(classes: int, images: int) -> dict:
             "python": "3.11.7",
             "packages": {"tensorflow": "2.15.1", "numpy": "1.26.4"},
             "device": "a processor",
-            "system": "a system",
+            "machine": "x86_64",
+            "system": "Linux-6.1-of-somebody",
             "git_revision": "0123abcd",
         },
     }

@@ -23,7 +23,7 @@ def facts(record: RunRecord) -> dict[str, str]:
             f"{record.dataset}: {data['classes']} classes, {data['train_images']:,} training and "
             f"{data['test_images']:,} test images"
         ),
-        "machine": f"{where['device']}; {where['system']}",
+        "machine": f"{where['device']}; {where['system'].split('-')[0]} on {where['machine']}",
         "versions": f"Python {where['python']}, {packages}",
         "commit": where["git_revision"] or "not known",
     }
