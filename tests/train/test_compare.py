@@ -37,9 +37,7 @@ def test_runs_stand_side_by_side(runs, tmp_path, capsys):
     head, *lines = capsys.readouterr().out.splitlines()
     words = dict(zip(re.split(r"  +", head), re.split(r"  +", lines[1])))
     assert words["run"] == "large" and words["best"] == "87.50%" and words["last"] == "75.00%"
-    assert (
-        words["epoch s"] == "2.2" and words["training MB"] == "2.50" and words["layers"] == "9/19"
-    )
+    assert (words["epoch s"], words["training MB"], words["layers"]) == ("2.2", "2.50", "9/19")
     assert lines[-1] == f"to look at: {tmp_path / 'out/compare.html'}"
     assert not any("Not the same" in line for line in lines)
     page = Page(tmp_path / "out" / "compare.html")
@@ -63,11 +61,11 @@ def test_the_page_says_which_run_trains_which_layer(runs, tmp_path):
         return [...table.tBodies[0].rows].map(cells);
     """
     rows = look(tmp_path / "out" / "compare.html", tmp_path, probe).found
-    for column, run in ((4, runs[0]), (5, runs[1])):
+    for column, run in ((3, runs[0]), (4, runs[1])):
         found = {int(row[0]) for row in rows if row[column] != "no"}
         assert found == trained(run)
-    assert rows[in_part["index"]][4] == "3 channels"
-    assert all(int(row[6]) == 2 - row[4:6].count("no") for row in rows)
+    assert rows[in_part["index"]][3] == "3 channels"
+    assert all(int(row[5]) == 2 - row[3:5].count("no") for row in rows)
 
 
 def test_what_does_not_compare_is_said(runs, tmp_path, capsys):
@@ -138,6 +136,12 @@ def half_a_result(run: Path) -> None:
     (run / "result.json").write_text(json.dumps({"status": "completed"}))
 
 
+def of_an_earlier_version(run: Path) -> None:
+    config = read_json(run / "config.json")
+    del config["inputs"]
+    (run / "config.json").write_text(json.dumps(config))
+
+
 def another_kind_of_selection(run: Path) -> None:
     (run / "selection.json").write_text("[1]")
 
@@ -148,6 +152,7 @@ BROKEN = {
     interrupted: ": the run was interrupted: go on with it (--resume), or leave it out",
     no_json: " is damaged, or of another version (JSONDecodeError: ",
     half_a_result: " is damaged, or of another version (KeyError: ",
+    of_an_earlier_version: " is damaged, or of another version (KeyError: 'inputs')",
     another_kind_of_selection: " is damaged, or of another version (TypeError: ",
 }
 

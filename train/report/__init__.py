@@ -5,10 +5,13 @@ All of it is made from what the run has left in its folder, so that it can be ma
 record.py            what a run's folder says
 settings.py          what was asked for beside the defaults, and what to type
 page.py              report.html
-choice.py            its sections: why these layers,
+asked.py             its sections: what was run, on what,
+choice.py            why these layers,
+training.py          how training went,
 memory.py            what each phase took,
 mistakes.py          what was taken for what
 curves.py            lines by epoch
+again.py             --report: the page of an earlier run
 model_card.py        model_card.md
 compare.py           --compare: several runs, printed
 compare_page.py      compare.html

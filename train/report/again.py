@@ -23,7 +23,8 @@ def report_again(folder: Path) -> Path:
     try:
         path = write_report(folder)
     except OSError as error:
-        raise UserError(f"{where}: {shown(error.filename)}: {error.strerror}") from error
+        what = shown(error.filename or folder)
+        raise UserError(f"{where}: {what}: {error.strerror}") from error
     except (ValueError, LookupError, TypeError) as error:
         raise UserError(
             f"{where} is damaged, or of another version ({in_one_line(error)})"

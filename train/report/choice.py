@@ -16,11 +16,11 @@ from train.report.tables import Row, number, table, words
 
 _COLUMNS = (
     *("layer", "name", "type", "b1", "|a|", "parameters", "score", "rank", "rank by size"),
-    *("trained", "by size alone"),
+    *("selected", "by size alone"),
 )
 _PICTURE = (
     "b1, score and activation size |a| of every layer, in execution order, and its ranks by score "
-    "and by size alone; what is trained is green. The table below has the same numbers."
+    "and by size alone; what is selected is green. The table below has the same numbers."
 )
 
 
@@ -43,19 +43,19 @@ def how(selection: dict[str, Any]) -> str:
     by = selection["train_type"] + (f" ({kind.summary})" if kind else "")
     looked = count(selection["samples"], "image")
     seen = f" {looked} looked at, in {selection['seconds']:.1f} s." if selection["samples"] else ""
-    whole = f"{selection['num_selected']} of {selection['num_layers']} layers are trained, "
+    whole = f"{selection['num_selected']} of {selection['num_layers']} layers are selected, "
     ties = selection["ties_at_cut"]
     tied = f" {count(ties, 'layer')} had the score at the cut." if ties else ""
     return f"{whole}chosen by {by}.{seen}{tied}"
 
 
-def selected(selection: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of the layers that are trained."""
+def _selected(selection: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the layers that are selected."""
     return [row for row in selection["layers"] if row["selected"]]
 
 
-def smallest(selection: dict[str, Any]) -> list[dict[str, Any]]:
-    """As many layers as are trained, those with the smallest activations."""
+def _smallest(selection: dict[str, Any]) -> list[dict[str, Any]]:
+    """As many layers as are selected, those with the smallest activations."""
     return [row for row in selection["layers"] if row["size_rank"] <= selection["num_selected"]]
 
 
@@ -73,8 +73,8 @@ def _control(selection: dict[str, Any]) -> str:
     """The control that says how far the choice is one of small layers."""
     chosen = selection["num_selected"]
     if chosen in (0, selection["num_layers"]):
-        return "<p>Size alone decides nothing here: all layers are trained, or none.</p>"
-    ours, control = selected(selection), smallest(selection)
+        return "<p>Size alone decides nothing here: all layers are selected, or none.</p>"
+    ours, control = _selected(selection), _smallest(selection)
     both = selection["overlap_with_smallest"]
     share = jaccard([row["index"] for row in ours], [row["index"] for row in control])
     return (
@@ -92,7 +92,7 @@ def _names(rows: list[dict[str, Any]]) -> str:
 
 
 def _table(selection: dict[str, Any]) -> str:
-    control = {row["index"] for row in smallest(selection)}
+    control = {row["index"] for row in _smallest(selection)}
     rows = [
         Row(
             (
@@ -105,7 +105,7 @@ def _table(selection: dict[str, Any]) -> str:
                 number(row["score"], ".3e"),
                 number(row["rank"]),
                 number(row["size_rank"]),
-                words(_trained(row)),
+                words(_how_far(row)),
                 words("yes" if row["index"] in control else "no"),
             ),
             "selected" if row["selected"] else "",
@@ -115,7 +115,7 @@ def _table(selection: dict[str, Any]) -> str:
     return table("All layers, in execution order", _COLUMNS, rows, sortable=True)
 
 
-def _trained(row: dict[str, Any]) -> str:
+def _how_far(row: dict[str, Any]) -> str:
     if not row["selected"]:
         return "no"
     return "yes" if row["channels"] is None else count(len(row["channels"]), "channel")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Optional
 
 from common.errors import UserError, in_one_line
 from common.files import write_text
 from common.wording import percent, shown
+from train.report.asked import facts
+from train.report.memory import ACCOUNTS, PHASES
 from train.report.record import RunRecord, read_record
-
-PHASES = ("selection", "training", "evaluation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,15 +23,14 @@ class Compared:
     Attributes:
         label: what it is called among them.
         data: what two runs on the same images have in common.
-        network: what two runs of the same network have in common: name, type and parameters of
-            each layer. Pruning makes another one.
+        network: what two runs of the same network have in common: name and type of each layer.
         trained: by layer index, the number of trained channels, or None for all of them.
     """
 
     label: str
     record: RunRecord
     data: str
-    network: tuple[tuple[Any, ...], ...]
+    network: tuple[tuple[str, str], ...]
     trained: dict[int, Optional[int]]
 
     def memory(self, account: str, phase: str) -> Optional[float]:
@@ -50,12 +49,12 @@ def compare(folders: Sequence[Path], output_dir: Path) -> Path:
     from train.report.compare_page import compare_page  # draws, which takes a while to import
 
     runs = read_runs(folders)
-    print(table_of(runs), *notes(runs), sep="\n", flush=True)
-    content = compare_page(runs, notes(runs))
+    said = notes(runs)
+    print(table_of(runs), *said, sep="\n", flush=True)
+    content = compare_page(runs, said)
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
-        path = _new_file(output_dir)
-        write_text(path, content)
+        path = _write_new(output_dir, content)
     except OSError as error:
         raise UserError(
             f"--output_dir {shown(output_dir)} cannot be written: {error.strerror}"
@@ -64,16 +63,25 @@ def compare(folders: Sequence[Path], output_dir: Path) -> Path:
     return path
 
 
-def _new_file(folder: Path) -> Path:
-    """An empty one that was not there before."""
-    for number in itertools.count(1):
-        path = folder / ("compare.html" if number == 1 else f"compare-{number}.html")
-        try:
-            path.touch(exist_ok=False)
-        except FileExistsError:
-            continue
-        return path
-    raise AssertionError("numbers do not end")
+def _write_new(folder: Path, content: str) -> Path:
+    """Write a file that was not there before; its path."""
+    names = (f"compare-{number}.html" if number > 1 else "compare.html" for number in count(1))
+    path = next(filter(_is_mine, (folder / name for name in names)))
+    try:
+        write_text(path, content)
+    except OSError:
+        path.unlink()
+        raise
+    return path
+
+
+def _is_mine(path: Path) -> bool:
+    """Make an empty file there; whether there was none."""
+    try:
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def read_runs(folders: Sequence[Path]) -> list[Compared]:
@@ -105,7 +113,7 @@ def _read(folder: Path, label: str) -> Compared:
     try:
         record = read_record(folder)
         found = _compared(record, label)
-        _line(found)
+        _ask_for_everything(found)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(
             f"{where} is damaged, or of another version ({in_one_line(error)}): leave it out"
@@ -118,13 +126,24 @@ def _read(folder: Path, label: str) -> Compared:
     return found
 
 
+def _ask_for_everything(run: Compared) -> None:
+    """What is shown of it later; LookupError or TypeError where something is not there."""
+    _line(run)
+    facts(run.record)
+    for account in ACCOUNTS:
+        for phase in PHASES:
+            run.memory(account, phase)
+    for name in ("test_accuracy", "train_loss"):
+        run.record.series(name)
+
+
 def _compared(record: RunRecord, label: str) -> Compared:
     rows = record.selection["layers"] if record.selection else []
     return Compared(
         label=label,
         record=record,
         data=record.config["inputs"]["data"]["digest"],
-        network=tuple((row["name"], row["type"], row["params"]) for row in rows),
+        network=tuple((row["name"], row["type"]) for row in rows),
         trained={
             row["index"]: None if row["channels"] is None else len(row["channels"])
             for row in rows

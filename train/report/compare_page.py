@@ -10,8 +10,8 @@ from common.web_page import text
 from common.wording import count
 from train.config.run_config import RunConfig
 from train.report import curves
-from train.report.compare import PHASES, Compared, groups_of
-from train.report.memory import ACCOUNTS, EXPLAINED, Bar, bar_table
+from train.report.compare import Compared, groups_of
+from train.report.memory import ACCOUNTS, EXPLAINED, PHASES, Bar, bar_table
 from train.report.page import page
 from train.report.settings import OF_THE_PLACE, shown_value
 from train.report.svg import as_svg, figure_box
@@ -152,12 +152,12 @@ def _layers(runs: Sequence[Compared]) -> str:
 
 def _side_by_side(runs: Sequence[Compared]) -> str:
     rows = []
-    for index, (name, kind, params) in enumerate(runs[0].network):
+    for index, (name, kind) in enumerate(runs[0].network):
         cells = [_trained(run, index) for run in runs]
         times = sum(index in run.trained for run in runs)
-        about = (number(index, "d"), words(name, "name"), words(kind), number(params))
+        about = (number(index, "d"), words(name, "name"), words(kind))
         rows.append(Row((*about, *cells, number(times))))
-    columns = ("layer", "name", "type", "parameters", *_heads(runs), "runs that train it")
+    columns = ("layer", "name", "type", *_heads(runs), "runs that train it")
     return table("Layers in execution order; a dot: trained", columns, rows, sortable=True)
 
 

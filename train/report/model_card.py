@@ -16,7 +16,7 @@ from train.report import choice, memory
 from train.report.asked import began_with
 from train.report.mistakes import confused_pairs, confusion
 from train.report.record import RunRecord
-from train.report.settings import command, given_settings, shown_value
+from train.report.settings import command, given_settings, typed
 
 _PAPER = "https://arxiv.org/abs/2510.03101"
 
@@ -45,7 +45,6 @@ def _metadata(record: RunRecord) -> dict[str, Any]:
         "library_name": "tf-keras",
         "pipeline_tag": "image-classification",
         "tags": ["adabet", "image-classification", record.result["train_type"]],
-        "metrics": ["accuracy"],
     }
     accuracy = record.result["last_test_accuracy"]
     if accuracy is None:
@@ -60,7 +59,8 @@ def _metadata(record: RunRecord) -> dict[str, Any]:
         },
         "metrics": [{"type": "accuracy", "value": accuracy, "name": "Accuracy"}],
     }
-    return {**found, "model-index": [{"name": record.name, "results": [result]}]}
+    model = {"name": record.name, "results": [result]}
+    return {**found, "metrics": ["accuracy"], "model-index": [model]}
 
 
 def _yaml(value: Any, indent: str = "") -> list[str]:
@@ -87,7 +87,7 @@ def _yaml(value: Any, indent: str = "") -> list[str]:
 
 def _description(record: RunRecord) -> str:
     result = record.result
-    state = "" if record.completed else f" The run was {result['status']} before its end."
+    state = "" if record.completed else " The run did not come to its end."
     return (
         f"{record.model} ({result['total_parameters']:,} parameters, begun with the weights "
         f"{_plain(began_with(record))}), "
@@ -122,10 +122,9 @@ def _training(record: RunRecord) -> str:
         f"Seed {config['seed']}; {where['device']}; TensorFlow "
         f"{where['packages'].get('tensorflow', 'of an unknown version')}."
     )
-    given = {name: shown_value(name, value) for name, value in given_settings(config).items()}
+    given = ", ".join(map(_code, typed(given_settings(config))))
     if given:
-        shown = ", ".join(_code(f"--{name} {value}") for name, value in given.items())
-        lines.append(f"Settings beside the defaults: {shown}.")
+        lines.append(f"Settings beside the defaults: {given}.")
     return " ".join(lines)
 
 
@@ -172,17 +171,20 @@ def _use(record: RunRecord) -> str:
 
 def _limits(record: RunRecord) -> str:
     lines = [
-        "The accuracy is of one run, with one seed. That of the best epoch flatters: the epoch was "
-        "chosen by the same test images.",
         "The network knows the classes of its training data alone, and gives one of them to any "
-        "image.",
+        "image."
     ]
+    if record.result["last_test_accuracy"] is not None:
+        lines.append(
+            "The accuracy is of one run, with one seed. That of the best epoch flatters: the epoch "
+            "was chosen by the same test images."
+        )
     rows = record.selection["layers"] if record.selection else []
     if record.trained and rows and not rows[-1]["selected"]:
         lines.append("Its classifier head was never trained: it is random.")
     lines.append(
         "The licences of the data and of the weights that it began with hold for it, too: whoever "
-        "publishes it states them (`license` above)."
+        "publishes it says which (`license`, in the metadata)."
     )
     return "\n".join(f"- {line}" for line in lines)
 

@@ -111,8 +111,8 @@ def _tiles(record: RunRecord) -> str:
             result["best_test_accuracy"]
         )
         tiles["last test accuracy"] = percent(result["last_test_accuracy"])
-    tiles["layers trained"] = f"{result['num_selected']} of {result['num_layers']}"
-    tiles["parameters trained"] = percent(result["trained_share"])
+    tiles["layers selected"] = f"{result['num_selected']} of {result['num_layers']}"
+    tiles["of all parameters"] = percent(result["trained_share"])
     tiles["whole run"] = training.duration(result["wall_seconds"])
     measured = result["memory"]["measured_allocator"]["training"]
     if measured is not None:

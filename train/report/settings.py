@@ -50,11 +50,15 @@ def command(config: Mapping[str, Any]) -> str:
     Files and folders are there by the last part of their names, since pages are sent to others.
     """
     given = {**{name: config[name] for name in _ALWAYS}, **given_settings(config)}
-    flags = [shlex.join(_typed(name, value)) for name, value in given.items()]
-    return " \\\n    ".join(["python main.py", *flags])
+    return " \\\n    ".join(["python main.py", *typed(given)])
 
 
-def _typed(name: str, value: Any) -> list[str]:
+def typed(settings: Mapping[str, Any]) -> list[str]:
+    """Each of ``settings`` as on a command line."""
+    return [shlex.join(_words(name, value)) for name, value in settings.items()]
+
+
+def _words(name: str, value: Any) -> list[str]:
     if value is True:
         return [f"--{name}"]
     shown = shown_value(name, value)
