@@ -77,7 +77,7 @@ class Selection:
         >>> selection = select_layers(small_model(), pictures(), rho=0.5)
         >>> selection.figure("my model").savefig("/dev/null", format="png")
         """
-        from train.run.plots import selection_figure  # matplotlib takes a second to import
+        from train.report.selection_figure import selection_figure  # matplotlib takes a second to import
 
         return selection_figure(self.chosen, title)
 
@@ -244,7 +244,7 @@ def retrain(  # noqa: PLR0913 - as Keras' own fit
         logs = _train_epoch(trainer, batches, report)
         if validation_data is not None:
             batches = _batches(own, validation_data, batch_size, classes)
-            logs["val_accuracy"] = trainer.evaluate(batches)
+            logs["val_accuracy"] = trainer.evaluate(batches).accuracy
         own.write_back()
         report.on_epoch_end(epoch, logs)
         if model.stop_training:

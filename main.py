@@ -23,18 +23,12 @@ def _run(argv: Sequence[str] | None) -> int:
     from train.config.command_line import parse_command
 
     command = parse_command(argv)
+    if command.instead is not None:
+        from train.run.instead import carry_out_instead
+
+        return carry_out_instead(command.config, command.instead)
     load_tensorflow()  # only once the flags are good
-    if command.prediction is not None:
-        from train.run.predict import predict
-
-        return predict(command.config, command.prediction)
     from models.memory.allocator import reserve_region
-
-    if command.describe:
-        from train.run.describe import description
-
-        print(description(command.config))
-        return 0
     from train.run.story import run
 
     note = reserve_region()

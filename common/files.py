@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Union
+from typing import Any, Optional, Union
 
 from common.errors import UserError
 from common.wording import shown
@@ -108,7 +108,7 @@ def read_lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def write_json(path: Path, content: Any, indent: int = 2) -> None:
+def write_json(path: Path, content: Any, indent: Optional[int] = 2) -> None:
     """Write ``content`` as the whole of ``path``; infinities and NaN are a ValueError."""
     write_text(path, json.dumps(content, indent=indent, allow_nan=False) + "\n")
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Union
+from typing import Optional, Union
 
 
 def count(amount: int, noun: str) -> str:
     """``1 epoch``, ``2 epochs``."""
     return f"{amount} {noun}{'s' * (amount != 1)}"
+
+
+def percent(share: Optional[float]) -> str:
+    """``0.7512`` as ``75.12%``; ``-`` for None."""
+    return "-" if share is None else f"{100 * share:.2f}%"
 
 
 def listed(items: Sequence[object], most: int = 20) -> str:

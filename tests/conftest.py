@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from common.environment import prepare_tensorflow
+from common.errors import in_one_line
 
 prepare_tensorflow()
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -34,14 +37,34 @@ def imports_are_no_garbage():
 
 @pytest.fixture(autouse=True, scope="session")
 def blank_pictures():
-    """Runs within this process write a blank selection.png; tests/train/test_run.py a real one."""
+    """Runs within this process draw blank pictures; tests/train/test_run.py has real ones."""
     if _ALONE in os.environ:  # one test, for which drawing costs less than this
         yield
         return
     from tests import pictures
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pictures.plots, "selection_figure", pictures.blank)
+        pictures.draw_blank(patch)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def bugs_are_no_warnings():
+    """What would leave a run without its page and pictures, and a warning, fails the test.
+
+    A disk that is full does not: some tests fill one.
+    """
+    from train.run import afterwards
+
+    @contextlib.contextmanager
+    def strict(what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            print(f"WARNING: no {what}: {in_one_line(error)}")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(afterwards, "none_the_worse", strict)
         yield
 
 

@@ -25,6 +25,7 @@ from train.gradients.stock import StockGradients
 from train.micro_batches import MomentumSum
 from train.optimizer import LearningRateSchedule, apply_gradients, momentum_slots, sgdw
 from train.penalty import Penalty, penalty_and_gradients
+from train.predictions import Predictions
 
 
 @dataclass
@@ -180,7 +181,7 @@ class Trainer:
             self._begin = tf.function(self._sum.begin, autograph=False)
             self._add = self._compiled(self._take_part, *scalars)
             self._finish = tf.function(self._finish_parts, autograph=False)
-        self._count_correct = self._compiled(self._correct_of)
+        self._predict = self._compiled(self._predictions_of)
 
     def _gradients_of(self, frozen: FrozenMode, how: LeanOptions) -> LossGradients:
         model = self.network.model
@@ -248,9 +249,10 @@ class Trainer:
         self._sum.finish()
         self._leaves.write_back()
 
-    def _correct_of(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        """How many samples are classified correctly, dropout off."""
-        return _count_correct(self._gradients.logits(images), labels)
+    def _predictions_of(self, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The class of each sample, in the type of ``labels``, and its probability; dropout off."""
+        logits = self._gradients.logits(images)
+        return _classes(logits, labels), tf.reduce_max(tf.nn.softmax(logits), axis=-1)
 
     def momentum(self) -> dict:
         """Copies of the momentum of the wholly trained variables, by ``variable.ref()``."""
@@ -325,19 +327,19 @@ class Trainer:
         self,
         batches: Iterable[tuple[tf.Tensor, tf.Tensor]],
         on_batch: Callable[[], None] = lambda: None,
-    ) -> float:
-        """Share of the samples of ``batches`` that are classified correctly, 0 to 1.
+    ) -> Predictions:
+        """What the network makes of each sample of ``batches``.
 
         Args:
             batches: at least one; as in :meth:`train_epoch`.
             on_batch: called after each of them.
         """
-        correct, samples = 0, 0
+        parts = []
         for images, labels in batches:
-            correct += int(self._count_correct(images, labels))
-            samples += int(labels.shape[0])
+            predicted, confidence = self._predict(images, labels)
+            parts.append((labels.numpy(), predicted.numpy(), confidence.numpy()))
             on_batch()
-        return correct / samples
+        return Predictions(*map(np.concatenate, zip(*parts)))
 
 
 def _parts_of(images: Given, total: int, size: int) -> Iterator[Given]:
@@ -348,5 +350,9 @@ def _parts_of(images: Given, total: int, size: int) -> Iterator[Given]:
 
 def _count_correct(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Logits ``[batch, classes]``, labels ``[batch]`` -> int32 scalar."""
-    predicted = tf.argmax(logits, axis=-1, output_type=labels.dtype)
-    return tf.reduce_sum(tf.cast(predicted == labels, tf.int32))
+    return tf.reduce_sum(tf.cast(_classes(logits, labels) == labels, tf.int32))
+
+
+def _classes(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """The largest of each row's logits, in the type of ``labels``, ``[batch]``."""
+    return tf.argmax(logits, axis=-1, output_type=labels.dtype)

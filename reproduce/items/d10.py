@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from common.plots import lines, new_figure
 from reproduce.item import Item, Options
 from reproduce.paper_values import DATASET_TITLES, FIGURED10_ENOUGH
 from reproduce.report.cells import (
@@ -18,7 +19,6 @@ from reproduce.report.cells import (
     values,
     why_missing,
 )
-from reproduce.report.plots import lines, new_figure
 from reproduce.report.report import Report
 from reproduce.report.tables import Cell, Table
 from reproduce.store.runs import RunSpec, Store

@@ -6,6 +6,7 @@ from typing import Optional
 
 from matplotlib.figure import Figure
 
+from common.plots import lines, new_figure
 from reproduce import paper_values as paper
 from reproduce.item import Item, Options
 from reproduce.report.cells import (
@@ -18,7 +19,6 @@ from reproduce.report.cells import (
     sources,
     training_spec,
 )
-from reproduce.report.plots import lines, new_figure
 from reproduce.report.report import Report
 from reproduce.report.tables import Table
 from reproduce.store.runs import RunSpec, Store

@@ -7,6 +7,7 @@ from typing import Optional
 
 from matplotlib.figure import Figure
 
+from common.plots import new_figure
 from reproduce.item import Item, Options
 from reproduce.items.table3 import (
     ADABET,
@@ -28,7 +29,7 @@ from reproduce.paper_values import (
     TABLE3_REDUCTION,
 )
 from reproduce.report.cells import method_title, model_title, sources
-from reproduce.report.plots import bars, new_figure
+from reproduce.report.plots import bars
 from reproduce.report.report import Report
 from reproduce.report.series import less_than
 from reproduce.report.tables import Cell, Table

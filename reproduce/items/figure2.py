@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
+from common.plots import COLOURS, new_figure, nothing_here, tidy
+from common.published import published
 from reproduce.item import Item, Options
 from reproduce.measure.in_store import ChildError, measured
 from reproduce.paper_values import DATASET_TITLES
@@ -22,8 +24,6 @@ from reproduce.report.cells import (
     training_spec,
     why_missing,
 )
-from reproduce.report.plots import COLOURS, new_figure, nothing_here, tidy
-from reproduce.report.published import published
 from reproduce.report.report import Report
 from reproduce.report.tables import Cell, Table
 from reproduce.store.runs import RunSpec, Store

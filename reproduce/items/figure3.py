@@ -7,6 +7,7 @@ from typing import Optional
 
 from matplotlib.figure import Figure
 
+from common.plots import new_figure
 from common.wording import count
 from reproduce.item import Item, Options
 from reproduce.items.after_epochs import after_epochs_spec
@@ -23,7 +24,7 @@ from reproduce.report.cells import (
     values,
     why_missing,
 )
-from reproduce.report.plots import new_figure, selection_map
+from reproduce.report.plots import selection_map
 from reproduce.report.report import Report
 from reproduce.report.tables import Cell, Table, number
 from reproduce.store.runs import RunSpec, Store

@@ -7,6 +7,7 @@ from typing import Optional
 
 from matplotlib.figure import Figure
 
+from common.plots import new_figure
 from reproduce.item import Item, Options
 from reproduce.items.after_epochs import after_epochs_spec
 from reproduce.paper_values import DATASET_TITLES
@@ -18,7 +19,7 @@ from reproduce.report.cells import (
     sources,
     why_missing,
 )
-from reproduce.report.plots import new_figure, selection_map
+from reproduce.report.plots import selection_map
 from reproduce.report.report import Report
 from reproduce.report.tables import Cell, Table
 from reproduce.store.runs import RunSpec, Store

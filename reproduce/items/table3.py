@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from common.published import published
 from models.memory.fresh_process import fresh
 from reproduce.item import Item, Options
 from reproduce.measure.in_store import ChildError, measured
 from reproduce.paper_values import TABLE3, TABLE3_METHODS, TABLE3_MODELS
 from reproduce.report.cells import method_title, model_title, selection_spec, sources, why_missing
-from reproduce.report.published import published
 from reproduce.report.report import Report
 from reproduce.report.tables import Cell, Table
 from reproduce.store.runs import RunSpec, Store

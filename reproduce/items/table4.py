@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from ripser import ripser
 from scipy.spatial.distance import cdist
 
+from common.plots import new_figure
 from reproduce.item import Item, Options
 from reproduce.paper_values import TABLE4
-from reproduce.report.plots import new_figure
 from reproduce.report.report import Report
 from reproduce.report.tables import Cell, Table
 from reproduce.store.runs import RunSpec, Store

@@ -9,10 +9,10 @@ from typing import Any, Optional
 
 from common.files import read_json, read_lines
 from common.overlap import jaccard, mean_jaccard
+from common.published import published
 from common.wording import count
 from reproduce.item import Options
 from reproduce.paper_values import METHOD_TITLES, MODEL_TITLES
-from reproduce.report.published import published
 from reproduce.report.tables import Cell
 from reproduce.store.runs import RunSpec, Store
 from train.config.paper_constants import NUM_EPOCHS

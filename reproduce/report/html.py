@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import html
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from common.files import read_json, write_text
+from common.web_page import document, inline, text
 from reproduce.report.render import made_lines, missing_label, reading_line, reasons_of
 from reproduce.report.tables import Cell, Table, best_columns, number, ours_text, read_tables
 
@@ -52,24 +51,21 @@ def write_index(reports_dir: Path | str, order: Sequence[str]) -> Path:
     sections, links = [], []
     for name in names:
         content = read_json(found[name])
-        links.append(f'<a href="#{_text(name)}">{_text(content["place"])}</a>')
+        links.append(f'<a href="#{text(name)}">{text(content["place"])}</a>')
         sections.append(_section(content, found[name].parent))
-    page = "\n".join(
+    body = "\n".join(
         [
-            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{_text(TITLE)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>",
-            f"<h1>{_text(TITLE)}</h1>",
+            f"<main>\n<h1>{text(TITLE)}</h1>",
             "<p>AdaBet: Gradient-free Layer Selection for Efficient Training of Deep Neural "
             "Networks (arXiv 2510.03101v2). Every number is measured, or the paper's and marked "
             "so; what was not run says why.</p>",
             f"<nav>{' '.join(links)}</nav>",
             *sections,
-            "</main>\n</body>\n</html>\n",
+            "</main>",
         ]
     )
     path = root / "index.html"
-    write_text(path, page)
+    write_text(path, document(TITLE, _STYLE, body))
     return path
 
 
@@ -77,33 +73,33 @@ def _section(content: dict, folder: Path) -> str:
     tables = read_tables(content)
     reasons = reasons_of(tables)
     parts = [
-        f'<section id="{_text(content["name"])}">',
-        f"<h2>{_text(content['place'])}: {_text(content['title'])}</h2>",
-        f"<p>{_inline(content['caption'])}</p>",
+        f'<section id="{text(content["name"])}">',
+        f"<h2>{text(content['place'])}: {text(content['title'])}</h2>",
+        f"<p>{inline(content['caption'])}</p>",
     ]
     if content["figure"]:
         image = base64.b64encode((folder / "figure.png").read_bytes()).decode("ascii")
         alt = f"{content['place']}: {content['title']}"
-        parts.append(f'<img alt="{_text(alt)}" src="data:image/png;base64,{image}">')
+        parts.append(f'<img alt="{text(alt)}" src="data:image/png;base64,{image}">')
     parts += [_table(table, reasons) for table in tables]
     if reading_line(tables):
-        parts.append(f"<p>{_text(reading_line(tables))}</p>")
+        parts.append(f"<p>{text(reading_line(tables))}</p>")
     if reasons:
-        items = "".join(f"<li>{_inline(reason)}</li>" for reason in reasons)
+        items = "".join(f"<li>{inline(reason)}</li>" for reason in reasons)
         parts.append(f"<p>Without a value of ours, and why:</p><ol>{items}</ol>")
-    parts += [f"<p>{_inline(note)}</p>" for note in content["notes"]]
-    lines = "<br>".join(f"{_text(k)}: {_text(v)}" for k, v in made_lines(content["meta"]))
+    parts += [f"<p>{inline(note)}</p>" for note in content["notes"]]
+    lines = "<br>".join(f"{text(k)}: {text(v)}" for k, v in made_lines(content["meta"]))
     parts.append(f'<p class="made">{lines}</p></section>')
     return "\n".join(parts)
 
 
 def _table(table: Table, reasons: Sequence[str]) -> str:
     unit = f" ({table.unit})" if table.unit else ""
-    head = "".join(f"<th>{_text(column)}</th>" for column in table.columns)
-    rows = [f"<tr><th>{_text(table.corner)}</th>{head}</tr>"]
+    head = "".join(f"<th>{text(column)}</th>" for column in table.columns)
+    rows = [f"<tr><th>{text(table.corner)}</th>{head}</tr>"]
     if table.head_groups:
         groups = "".join(
-            f'<th class="group" colspan="{span}">{_text(title)}</th>'
+            f'<th class="group" colspan="{span}">{text(title)}</th>'
             for title, span in table.head_groups
         )
         rows.insert(0, f"<tr><th></th>{groups}</tr>")
@@ -114,9 +110,9 @@ def _table(table: Table, reasons: Sequence[str]) -> str:
             _cell(cell, table.digits, column in ours, column in paper, reasons)
             for column, cell in enumerate(cells)
         )
-        body.append(f"<tr><th>{_inline(label)}</th>{texts}</tr>")
+        body.append(f"<tr><th>{inline(label)}</th>{texts}</tr>")
     return (
-        f'<h3>{_text(table.title)}{_text(unit)}</h3><div class="scroll"><table>'
+        f'<h3>{text(table.title)}{text(unit)}</h3><div class="scroll"><table>'
         f"<thead>{''.join(rows)}</thead><tbody>{''.join(body)}</tbody></table></div>"
     )
 
@@ -125,24 +121,14 @@ def _cell(cell: Cell, digits: int, best: bool, paper_best: bool, reasons: Sequen
     lines = []
     if cell.mean is not None:
         kind = "best" if best else "ours"
-        lines.append(f'<div class="{kind}">{_text(ours_text(cell, digits))}</div>')
+        lines.append(f'<div class="{kind}">{text(ours_text(cell, digits))}</div>')
     elif cell.missing:
-        lines.append(f'<div class="why">{_text(missing_label(cell, reasons))}</div>')
+        lines.append(f'<div class="why">{text(missing_label(cell, reasons))}</div>')
     if cell.text:
-        lines.append(f'<div class="note">{_text(cell.text)}</div>')
+        lines.append(f'<div class="note">{text(cell.text)}</div>')
     if cell.paper is not None:
         kind = "paper paperbest" if paper_best else "paper"
-        lines.append(f'<div class="{kind}">paper {_text(number(cell.paper, digits))}</div>')
+        lines.append(f'<div class="{kind}">paper {text(number(cell.paper, digits))}</div>')
     if cell.difference is not None:
-        lines.append(f"<div>{_text(number(cell.difference, digits, signed=True))}</div>")
+        lines.append(f"<div>{text(number(cell.difference, digits, signed=True))}</div>")
     return f"<td>{''.join(lines)}</td>"
-
-
-def _text(value: str) -> str:
-    return html.escape(value)
-
-
-def _inline(value: str) -> str:
-    """Escaped, with Markdown's ``code`` and **bold**."""
-    text = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(value))
-    return re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", text)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional
 
+from common.plots import lines, new_figure
 from reproduce.report.cells import (
     MEMORY_FIGURES,
     Value,
@@ -15,7 +16,7 @@ from reproduce.report.cells import (
     sources,
     values,
 )
-from reproduce.report.plots import bars, lines, new_figure
+from reproduce.report.plots import bars
 from reproduce.report.report import Report
 from reproduce.report.tables import Cell, Table
 from reproduce.store.runs import RunSpec, Store

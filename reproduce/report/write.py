@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from common.files import replace, write_json, write_text
-from reproduce.report.published import without_paths
+from common.published import without_paths
 from reproduce.report.render import csv_text, markdown
 from reproduce.report.report import Report
 

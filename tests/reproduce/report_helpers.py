@@ -16,7 +16,6 @@ META = {"command": "python -m reproduce x", "commit": "c", "machine": "m", "made
 DIGITS = Options(
     models=("digitnet",), datasets=("digits",), seeds=1, epochs=2, flags={"max_steps": 2}
 )
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 def a_report(**changes) -> Report:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +19,8 @@ from reproduce.report import html, render
 from reproduce.report.tables import read_tables
 from reproduce.report.write import write_report
 from reproduce.store.runs import Store
-from tests.reproduce.report_helpers import BROWSERS, META, PROJECT, a_report
+from tests.browser import look
+from tests.reproduce.report_helpers import META, PROJECT, a_report
 
 pytestmark = pytest.mark.slow
 
@@ -74,34 +73,17 @@ def test_clusters_of_an_embedding():
 
 
 def test_page_opens_in_a_browser(page, tmp_path):
-    browser = os.environ.get("BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
-    if browser is None or not shutil.which(browser):
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)}, and BROWSER names none")
-    probe = """<script>addEventListener("load", () => {
+    probe = """
         const images = [...document.images];
         const loaded = images.filter(one => one.complete && one.naturalWidth > 100).length;
         const wide = document.documentElement.scrollWidth > innerWidth;
-        const sections = document.querySelectorAll("section").length;
-        document.title = `${images.length} ${loaded} ${wide} ${sections}`;
-    });</script></body>"""
-    copy = tmp_path / "page.html"
-    copy.write_text(page.read_text().replace("</body>", probe))
-    done = subprocess.run(
-        [
-            *(browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
-            *(f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1250,900"),
-            *("--virtual-time-budget=5000", "--dump-dom", copy.as_uri()),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    images, loaded, wide, sections = re.search(r"<title>(.*)</title>", done.stdout)[1].split()
-    figures = len(list(page.parent.glob("*/figure.png")))
-    assert int(images) == int(loaded) == figures
-    assert wide == "false"
-    assert int(sections) == len(list(page.parent.glob("*/report.json")))
+        return [images.length, loaded, wide, document.querySelectorAll("section").length];
+    """
+    seen = look(page, tmp_path, probe)
+    images, loaded, wide, sections = seen.found
+    assert images == loaded == len(list(page.parent.glob("*/figure.png")))
+    assert not wide and not seen.said and not seen.asked_for
+    assert sections == len(list(page.parent.glob("*/report.json")))
 
 
 def test_listing_does_not_wait_for_tensorflow():

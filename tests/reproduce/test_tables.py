@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reproduce.report.published import published, without_paths
+from common.published import published, without_paths
 from reproduce.report.tables import Cell, Table, best_columns, number, read_tables
 from reproduce.report.write import write_report
 from tests.reproduce.report_helpers import META, a_report

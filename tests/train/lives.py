@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 from typing import Any, Optional
 
+import pytest
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -104,8 +106,8 @@ def _serve() -> None:
     from tests import pictures
 
     _import_what_runs_import()
-    # Nobody looks at the picture, which would take a third of a life; matplotlib still writes one.
-    pictures.plots.selection_figure = pictures.blank
+    # Nobody looks at the pictures, which would take a third of a life.
+    pictures.draw_blank(pytest.MonkeyPatch())
     gc.freeze()  # the lives need not look through what was imported
 
     for line in sys.stdin:

@@ -26,10 +26,14 @@ def without_measured(value: Any) -> Any:
 
 def what_came_out(run: Path) -> dict[str, Any]:
     """The files of a run that has ended, parsed."""
-    # The picture is drawn when everything else is there: a kill just then costs nothing else.
-    names = {path.name for path in run.iterdir()} - {"selection.png"}
+    # These are drawn when everything else is there: a kill just then costs nothing else.
+    names = {path.name for path in run.iterdir()} - {
+        "selection.png",
+        "report.html",
+        "model_card.md",
+    }
     found: dict[str, Any] = {"files": sorted(names)}
-    for name in ("result.json", "selection.json"):
+    for name in ("result.json", "selection.json", "predictions.json"):
         found[name] = without_measured(json.loads((run / name).read_text()))
     for name in ("metrics.jsonl", "selections.jsonl"):
         if (run / name).exists():
@@ -48,4 +52,15 @@ def what_came_out(run: Path) -> dict[str, Any]:
         with h5py.File(run / "weights.h5") as file:
             file.visititems(take)
         assert found["weights"]
+    return found
+
+
+def assert_predictions_are_the_last(run: Path) -> dict:
+    """``predictions.json`` is that of the last evaluation in ``metrics.jsonl``; its content."""
+    found = json.loads((run / "predictions.json").read_text())
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    last = [line for line in lines if line["test_accuracy"] is not None][-1]
+    hits = [one == other for one, other in zip(found["labels"], found["predicted"])]
+    assert found["epoch"] == last["epoch"]
+    assert found["accuracy"] == last["test_accuracy"] == sum(hits) / len(hits)
     return found

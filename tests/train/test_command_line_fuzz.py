@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from dataclasses import fields
 
 import pytest
@@ -19,6 +20,7 @@ from models.registry import BACKBONES
 from selection.registry import TRAIN_TYPES
 from train.config.command_line import is_switch, parse_args
 from train.config.run_config import RunConfig
+from train.report.settings import OF_THE_PLACE, command, shown_value
 
 EXAMPLES = int(os.environ.get("ADABET_FUZZ", "500"))
 FLAGS = [entry.name for entry in fields(RunConfig)]
@@ -108,6 +110,17 @@ def test_any_command_line(parts, capsys, monkeypatch, tmp_path):
         config = parse_args(argv)
         (tmp_path / "config.json").write_text(json.dumps(config.to_json()))
         assert parse_args(["--config", "config.json"]) == config
+        shown = command(config.to_json()).replace(" \\\n    ", " ")  # as a run's page has it
+        assert as_others_see_it(parse_args(shlex.split(shown)[2:])) == as_others_see_it(config)
+
+
+def as_others_see_it(config: RunConfig) -> dict:
+    """Without what lies where."""
+    return {
+        name: shown_value(name, value)
+        for name, value in config.to_json().items()
+        if name not in OF_THE_PLACE
+    }
 
 
 @settings(

@@ -12,7 +12,7 @@ import os
 import pytest
 
 from tests.train.lives import Lives, kill_at_random
-from tests.train.same_end import what_came_out
+from tests.train.same_end import assert_predictions_are_the_last, what_came_out
 
 DIGITS = ["--model_name", "digitnet", "--dataset_name", "digits", "--batch_size", "20"]
 KILLS = int(os.environ.get("ADABET_KILLS", "2"))
@@ -55,6 +55,7 @@ def test_random_kills(kind, tmp_path, lives):
     to = ["--output_dir", str(tmp_path), "--run_name", "whole"]
     whole = lives.live([*flags, *to])
     assert whole["status"] == 0
+    assert_predictions_are_the_last(tmp_path / "whole")
     expected, killed, round_ = what_came_out(tmp_path / "whole"), 0, 0
     while killed < kills:  # a run can end before its turn to be killed comes
         round_ += 1

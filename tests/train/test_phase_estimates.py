@@ -9,6 +9,8 @@ import pytest
 from main import main
 from memory_utils import estimate_memory
 from models.frozen_mode import FrozenMode
+from models.network import build_network
+from models.registry import BACKBONES
 from selection.memory import estimate_selection_memory
 from selection.ranking import make_selection
 from selection.selection_mode import SelectionMode
@@ -37,6 +39,24 @@ def test_the_largest_of_two_choices_counts():
         estimates.selects(network, selected(network, chosen))
     assert estimates.training.estimate == full
     assert estimates.selection.estimate is None  # a fixed rule
+
+
+def test_full_training_stands_beside_whatever_is_trained():
+    """Of the network as it was built, the whole batch at once, whatever the budget."""
+    network, smaller = tiny_network(), build_network(BACKBONES["digitnet"], 5, 16, "none")
+    everything = [True] * len(network.layers)
+    head = [False] * (len(everything) - 1) + [True]
+    full = PhaseEstimates(parse_args([*DIGITS, "--train_type", "full_training"]))
+    full.selects(network, selected(network, everything))
+    for flags in ([], ["--memory_budget", "2"]):
+        estimates = PhaseEstimates(parse_args([*DIGITS, *flags]))
+        assert estimates.full_training is None
+        estimates.selects(network, selected(network, head, "act_norm_betti_train", samples=40))
+        estimates.selects(smaller, selected(smaller, head, "act_norm_betti_train", samples=40))
+        assert estimates.full_training == full.training
+        again = PhaseEstimates(parse_args(DIGITS))
+        again.restore(json.loads(json.dumps(estimates.state())))
+        assert again.full_training == full.training
 
 
 def test_fisher_is_estimated_for_the_images_that_it_takes():

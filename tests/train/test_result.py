@@ -12,8 +12,8 @@ from models.memory.phase_meter import PhaseMeter
 from selection.selection import LayerChoice, Selection
 from tests.helpers import tiny_network
 from train.config.command_line import parse_args
+from train.report.selection_figure import selection_figure
 from train.run.phase_estimates import PhaseEstimates
-from train.run.plots import selection_figure
 from train.run.result import Measured, Meters, RunResult, make_result
 
 

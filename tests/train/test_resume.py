@@ -15,7 +15,7 @@ import pytest
 
 from main import main
 from selection.elastic import profile
-from tests.train.same_end import what_came_out
+from tests.train.same_end import assert_predictions_are_the_last, what_came_out
 from train.checkpoint import folder as checkpoint_folder
 from train.run.checkpoints import Checkpoints
 from train.run.directory import RunDirectory
@@ -160,6 +160,23 @@ def test_a_finished_run_says_so(tmp_path, capsys):
     assert "is finished" in capsys.readouterr().out
     assert before == {path: path.read_bytes() for path in (tmp_path / "a").glob("*.*")}
     assert not (tmp_path / "a/checkpoints").exists()
+
+
+def test_an_evaluation_before_the_death_is_not_forgotten(killed, monkeypatch):
+    """Gone on with, and interrupted before the next evaluation."""
+    assert not (killed / "predictions.json").exists()
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_part", interrupted)
+        assert resume(killed) == 130
+    assert assert_predictions_are_the_last(killed)["epoch"] == 2
+    assert "The run was interrupted" in (killed / "report.html").read_text()
+    assert resume(killed) == 0
+    assert assert_predictions_are_the_last(killed)["epoch"] == 3
+    assert "The run was interrupted" not in (killed / "report.html").read_text()
 
 
 def test_of_a_damaged_checkpoint_the_one_before_is_used(killed, capsys):

@@ -40,9 +40,9 @@ def _metrics(folder: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """One whole run of the embedded job, ten epochs, with its picture."""
+    """One whole run of the embedded job, ten epochs, with its pictures."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pictures.plots, "selection_figure", pictures.REAL)
+        pictures.draw_real(patch)
         return _run(tmp_path_factory.mktemp("finished"), "--num_epochs", "10")
 
 
@@ -59,6 +59,7 @@ def test_training_helps_by_far(finished, tmp_path):
 def test_a_run_leaves_everything_behind(finished):
     names = {path.name for path in finished.iterdir()}
     wanted = {"config.json", "selection.json", "metrics.jsonl", "result.json", "selection.png"}
+    wanted |= {"predictions.json", "report.html", "model_card.md"}
     assert names == wanted | {"tensorboard"}
     config = _json(finished, "config.json")
     assert config["learning_rate"] == 1e-3 and config["input_size"] == 32

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.special import softmax
 
 from common.errors import RunError
 from models.frozen_mode import FrozenMode
@@ -150,9 +151,13 @@ def test_evaluation_counts_exactly():
     network = tiny_network("digits")
     trainer = Trainer(network, [], LearningRateSchedule(0.01, 0.0, 1))
     batches = [*_batches(2), *_batches(1, size=3)]
-    predictions = [network.model(x, training=False).numpy().argmax(1) for x, _ in batches]
-    correct = sum((p == y.numpy()).sum() for p, (_, y) in zip(predictions, batches))
-    assert trainer.evaluate(batches) == correct / 11
+    logits = np.concatenate([network.model(x, training=False).numpy() for x, _ in batches])
+    labels = np.concatenate([y.numpy() for _, y in batches])
+    found = trainer.evaluate(batches)
+    assert found.labels.tolist() == labels.tolist()
+    assert found.predicted.tolist() == logits.argmax(1).tolist()
+    assert found.accuracy == (logits.argmax(1) == labels).sum() / 11
+    np.testing.assert_allclose(found.confidence, softmax(logits, 1).max(1), rtol=1e-5)
 
 
 def test_nothing_is_traced_after_the_first_epoch(tmp_path):
@@ -170,7 +175,7 @@ def test_nothing_is_traced_after_the_first_epoch(tmp_path):
         carry_out(setting, recorder)
         assert recorder.finish("completed").epochs == epochs
         trainer = recorder.stage.trainer
-        functions: list[Any] = [trainer._step, trainer._count_correct]
+        functions: list[Any] = [trainer._step, trainer._predict]
         stages: list[Any] = list(compiled_stages())  # serve all runs of a process
         return [
             [one.experimental_get_tracing_count() for one in group] for group in (functions, stages)

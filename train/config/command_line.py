@@ -16,7 +16,7 @@ from common.errors import UserError
 from common.files import user_path
 from common.outside_json import read_outside_json
 from train.config.flag_combinations import MAY_CHANGE, as_typed
-from train.config.prediction import Prediction, add_prediction, taken_from
+from train.config.instead import Instead, Prediction, add_flags, taken_from
 from train.config.resolve import resolve
 from train.config.run_config import RunConfig
 
@@ -31,14 +31,13 @@ class Command(NamedTuple):
     Attributes:
         config: resolved.
         resumed: the folder of the run to go on with; None for a new one.
-        describe: the layers are to be printed, and nothing is run.
-        prediction: with ``--predict``; then ``config`` is that of its run.
+        instead: what is to be done in place of a run; ``config`` is then that of the run which it
+            is about, or what was given.
     """
 
     config: RunConfig
     resumed: Optional[Path]
-    describe: bool = False
-    prediction: Optional[Prediction] = None
+    instead: Optional[Instead] = None
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> RunConfig:
@@ -57,11 +56,10 @@ def parse_command(argv: Optional[Sequence[str]] = None) -> Command:
     """
     parser = build_parser()
     given = vars(parser.parse_args(argv))
-    prediction = taken_from(given)
+    instead = taken_from(given)
     path, only_print, run = (given.pop(name) for name in ("config", "print_config", "resume"))
-    describe = given.pop("describe")
-    if prediction is not None:
-        config = resolve(RunConfig(**_of_run(f"--predict {prediction.run}", prediction.run)))
+    if isinstance(instead, Prediction):
+        config = resolve(RunConfig(**_of_run(f"--predict {instead.run}", instead.run)))
     elif run is not None:
         if path is not None:
             raise UserError("--config does not go with --resume, which has the run's own")
@@ -71,8 +69,7 @@ def parse_command(argv: Optional[Sequence[str]] = None) -> Command:
     if only_print:
         print(json.dumps(config.to_json(), indent=2))
         parser.exit()
-    resumed = None if run is None else user_path(run, "--resume")
-    return Command(config, resumed, describe, prediction)
+    return Command(config, None if run is None else user_path(run, "--resume"), instead)
 
 
 def _resumed(run: str, given: dict[str, Any]) -> RunConfig:
@@ -119,18 +116,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="print every setting as resolved, as JSON that --config takes, and stop",
     )
     parser.add_argument(
-        "--describe",
-        action="store_true",
-        default=False,
-        help="print the layers of the network, as they can be selected, and stop",
-    )
-    parser.add_argument(
         "--resume",
         default=None,
         metavar="RUN_DIR",
         help="go on with the run in this folder from its last checkpoint, with its own flags",
     )
-    add_prediction(parser)
+    add_flags(parser)
     for entry in _FLAGS.values():
         options = {"help": entry.metadata["help"], **entry.metadata["argparse"]}
         if is_switch(entry):

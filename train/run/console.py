@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Optional
 
+from common.wording import percent
 from models.network import Network
 from selection.selection import LayerChoice, Selection
 from train.data.datasets import DataBundle
@@ -110,11 +110,6 @@ def epoch_line(line: dict, num_epochs: int) -> str:
         f"epoch {line['epoch']:>3}/{num_epochs}  loss {line['train_loss']:.4f}  "
         f"train {percent(line['train_accuracy'])}  test {tested}  {line['seconds']:.1f} s"
     )
-
-
-def percent(share: Optional[float]) -> str:
-    """``0.7512`` as ``75.12%``; ``-`` for None."""
-    return "-" if share is None else f"{100 * share:.2f}%"
 
 
 def result_summary(result: RunResult, accounting: str) -> str:

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from common.errors import UserError
 from common.files import remove_leftovers, replace, write_json, write_text
@@ -24,7 +24,11 @@ from selection.selection import Selection
 from train.checkpoint.folder import CheckpointFolder
 from train.config.run_config import RunConfig
 
-_OF_A_RUN = ("result.json", "metrics.jsonl", "selections.jsonl", "selection.json", "weights.h5")
+_AT_THE_END = ("result.json", "predictions.json", "report.html", "model_card.md")
+_OF_A_RUN = (
+    *_AT_THE_END,
+    *("metrics.jsonl", "selections.jsonl", "selection.json", "selection.png", "weights.h5"),
+)
 _PACKAGES = (
     "tensorflow",
     "tf-keras",
@@ -118,7 +122,8 @@ class RunDirectory:
     def restore(self, state: dict) -> None:
         """Bring those files back to what they were when :meth:`state` was asked."""
         self._metrics, self._selections = list(state["metrics"]), list(state["selections"])
-        (self.path / "result.json").unlink(missing_ok=True)
+        for name in _AT_THE_END:
+            (self.path / name).unlink(missing_ok=True)
         self._write_lines("metrics.jsonl", self._metrics)
         self._write_lines("selections.jsonl", self._selections if self._several else [])
 
@@ -132,9 +137,9 @@ class RunDirectory:
         else:
             (self.path / name).unlink(missing_ok=True)
 
-    def write_json(self, name: str, content: dict) -> None:
-        """Write ``name`` as JSON. NaN is not JSON and is refused with ValueError."""
-        write_json(self.path / name, content)
+    def write_json(self, name: str, content: dict, indent: Optional[int] = 2) -> None:
+        """Write ``name`` as JSON, on one line without ``indent``. NaN is not JSON: ValueError."""
+        write_json(self.path / name, content, indent)
 
     def write_config(self, config: RunConfig, inputs: dict, **settled: Any) -> None:
         """``config.json``: the resolved configuration, what it was given, and where it ran.

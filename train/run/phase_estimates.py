@@ -7,11 +7,13 @@ ElasticTrainer many: what is measured is the peak of all of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple, Optional
 
 from memory_utils import paper_memory, paper_selection_memory
 from models.network import Network
 from models.trained import Trained
+from selection.cut import trained_of
 from selection.memory import estimate_selection_memory
 from selection.registry import train_type_named
 from selection.selection import Selection
@@ -38,6 +40,8 @@ class PhaseEstimates:
 
     Attributes:
         selection, training, evaluation: the largest until now.
+        full_training: of every layer of the network as it was built, without a budget; None before
+            the first selection.
     """
 
     def __init__(self, config: RunConfig) -> None:
@@ -45,31 +49,33 @@ class PhaseEstimates:
         self.selection = Accounts()
         self.training = Accounts()
         self.evaluation = Accounts()
+        self.full_training: Optional[Accounts] = None
 
     def selects(self, network: Network, selection: Selection) -> None:
         """``selection`` was made of ``network``, and is what is trained from now on."""
         self.selection = self.selection.at_least(self._of_selection(network, selection))
         trained = selection.trained(network.layers)
-        config = self._config
-        training = Accounts(
-            settled_training_memory(config, network, trained),
-            paper_memory(network, [one.variable for one in trained], config.batch_size),
-        )
-        self.training = self.training.at_least(training)
+        self.training = self.training.at_least(_of_training(self._config, network, trained))
+        if self.full_training is None:
+            everything = [one for layer in network.layers for one in trained_of(layer)]
+            unlimited = replace(self._config, memory_budget=None)
+            self.full_training = _of_training(unlimited, network, everything)
 
     def evaluates(self, network: Network, trained: Sequence[Trained], batch_size: int) -> None:
         """``network`` is evaluated while ``trained`` is; Table 3 of the paper does not count it."""
         estimate = inference_memory(network, batch_size, self._config.frozen, trained)
         self.evaluation = self.evaluation.at_least(Accounts(estimate))
 
-    def state(self) -> dict[str, Accounts]:
+    def state(self) -> dict[str, Optional[Accounts]]:
         """The accounts of each phase so far; JSON writes them as pairs."""
-        return {phase: getattr(self, phase) for phase in _PHASES}
+        return {name: getattr(self, name) for name in (*_PHASES, "full_training")}
 
     def restore(self, state: dict) -> None:
         """Go on with what :meth:`state` gave, through JSON or not."""
         for phase in _PHASES:
             setattr(self, phase, Accounts(*state[phase]))
+        full = state.get("full_training")  # earlier versions had none
+        self.full_training = None if full is None else Accounts(*full)
 
     def _of_selection(self, network: Network, selection: Selection) -> Accounts:
         if self._config.selection_file is not None:
@@ -83,6 +89,13 @@ class PhaseEstimates:
             whole = estimate_selection_memory(network, size, at_once, cost)
             estimate = None if whole is None else whole.total
         return Accounts(estimate, paper_selection_memory(network, cost, size))
+
+
+def _of_training(config: RunConfig, network: Network, trained: Sequence[Trained]) -> Accounts:
+    return Accounts(
+        settled_training_memory(config, network, trained),
+        paper_memory(network, [one.variable for one in trained], config.batch_size),
+    )
 
 
 def largest(one: Optional[float], other: Optional[float]) -> Optional[float]:

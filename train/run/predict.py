@@ -19,7 +19,7 @@ from common.wording import shown
 from models.network import Network, build_network
 from models.weight_files import WeightsError
 from selection.registry import train_type_named
-from train.config.prediction import Prediction
+from train.config.instead import Prediction
 from train.config.resolve import backbone_of
 from train.config.run_config import RunConfig
 from train.data.image_files import BadFile, decoded_files

@@ -10,15 +10,16 @@ from typing import Any, Optional
 
 import tensorflow as tf
 
-from common.errors import in_one_line
 from models.memory.phase_meter import PhaseMeter
 from models.network import Network
 from models.weights import save_network
 from selection.selection import Selection
 from train.config.flag_combinations import MAY_CHANGE
-from train.run import console
+from train.predictions import Predictions
+from train.run import afterwards, console
 from train.run.directory import RunDirectory
 from train.run.inputs import inputs_of
+from train.run.last_evaluation import LastEvaluation
 from train.run.phase_estimates import PhaseEstimates
 from train.run.prepare import Setting
 from train.run.result import Measured, Meters, RunResult, make_result
@@ -48,6 +49,7 @@ class Recorder:
         self._metrics: list[dict] = []
         self._estimates = PhaseEstimates(setting.config)
         self._evaluated = False  # the present stage
+        self._last_evaluation: Optional[LastEvaluation] = None
         self._twin: Optional[Twin] = None
         self.network = network
         self.meters = Meters(PhaseMeter(), PhaseMeter(), PhaseMeter())
@@ -91,6 +93,7 @@ class Recorder:
             "selections": [selection.to_json() for selection in self._selections],
             "estimates": self._estimates.state(),
             "evaluated": self._evaluated,
+            "last_evaluation": self._last_evaluation and self._last_evaluation.to_json(),
             "meters": {phase: meter.state() for phase, meter in self.meters._asdict().items()},
             "eval_batch_size": self._eval_batch_size,
             "built_parameters": self._built_parameters,
@@ -107,6 +110,8 @@ class Recorder:
         self._selections = [*earlier, stage.selection]
         self._estimates.restore(state["estimates"])
         self._evaluated = state["evaluated"]
+        last = state.get("last_evaluation")  # earlier versions had none
+        self._last_evaluation = None if last is None else LastEvaluation.of_json(last)
         for phase, meter in self.meters._asdict().items():
             meter.restore(state["meters"][phase])
         self._eval_batch_size = state["eval_batch_size"]
@@ -183,22 +188,30 @@ class Recorder:
         path = str(self.directory.path / "tensorboard")
         return tf.summary.create_file_writer(path).as_default()
 
-    def add_epoch(self, epoch: int, result: EpochResult, test_accuracy: Optional[float]) -> None:
-        """Write and print one line of ``metrics.jsonl``; epoch 0 is before any training."""
+    def add_epoch(
+        self, epoch: int, result: EpochResult, predictions: Optional[Predictions]
+    ) -> None:
+        """Write and print one line of ``metrics.jsonl``; epoch 0 is before any training.
+
+        Args:
+            predictions: of the evaluation after it; None where there was none.
+        """
         line = {
             "epoch": epoch,
             "train_loss": result.loss,
             "train_accuracy": result.accuracy,
-            "test_accuracy": test_accuracy,
+            "test_accuracy": None if predictions is None else predictions.accuracy,
             "seconds": result.seconds,
             "learning_rate": self._setting.rates.rate(max(0, self.steps - 1)),
             "measured_allocator": result.allocator_peak,
             **self.stage.figures,
         }
-        if test_accuracy is not None and not self._evaluated:
-            self._evaluated = True
-            trained = self.stage.trainer.trained
-            self._estimates.evaluates(self.network, trained, self.eval_batch_size)
+        if predictions is not None:
+            self._last_evaluation = LastEvaluation(epoch, predictions)
+            if not self._evaluated:
+                self._evaluated = True
+                trained = self.stage.trainer.trained
+                self._estimates.evaluates(self.network, trained, self.eval_batch_size)
         self._add_line(line)
 
     def take_over(self, twin: Twin) -> None:
@@ -266,29 +279,20 @@ class Recorder:
         result = make_result(config, measured, status, error)
         if self._twin is not None:
             result = self._twin.taken_over(result)
-        self.directory.write_result(result)  # before anything that can fail
+        # First, so that whoever finds a result finds them too.
+        afterwards.keep_predictions(
+            self.directory, self._setting, self._last_evaluation, self._twin
+        )
+        self.directory.write_result(result)  # before anything that takes long
         if status == "completed":
             self.directory.checkpoints.remove()
+        title = f"{self.network.backbone.title} on {self._setting.data.name}: {result.train_type}"
+        afterwards.draw(self.directory, measured.selection, title)
         self.directory.close()
-        if self._selections:
-            self._draw_selection(self._selections[-1])
         print(console.result_summary(result, config.memory_accounting), flush=True)
+        page = self.directory.path / "report.html"
+        if page.exists():
+            print(f"to look at: {page}", flush=True)
         if self.directory.checkpoints.there:
             print(f"to go on: python main.py --resume {self.directory.path}", flush=True)
         return result
-
-    def _draw_selection(self, selection: Selection) -> None:
-        """``selection.png``; the run is none the worse for a picture that cannot be drawn."""
-        # Only at the end: importing matplotlib and drawing take longer than many first steps.
-        from train.run.plots import selection_figure
-
-        title = (
-            f"{self.network.backbone.title} on {self._setting.data.name}: {selection.train_type}"
-        )
-        try:
-            figure = selection_figure(selection, title)
-            self.directory.write_file(
-                "selection.png", lambda path: figure.savefig(path, dpi=150, format="png")
-            )
-        except Exception as error:  # noqa: BLE001  (the run itself is written down already)
-            print(f"WARNING: no selection.png: {in_one_line(error)}", flush=True)

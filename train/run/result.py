@@ -88,6 +88,9 @@ class RunResult:
         cpu_utilisation: percent of all logical CPUs, per phase.
         wall_seconds: the whole run, from the parsed flags on.
         figures: what the train type reports beside that.
+        full_training: what training every layer of the network as it was built would take, in MB:
+            ``estimate`` (the same batch, and micro-batches if they were asked for) and ``paper``;
+            None where nothing was selected yet.
         same_training_as: the run in ``--reuse_runs`` that the training is of, its memory and times
             included; None of one's own.
     """
@@ -116,6 +119,7 @@ class RunResult:
     figures: dict
     notes: tuple[str, ...]
     same_training_as: Optional[str] = None
+    full_training: Optional[dict] = None
 
 
 def make_result(
@@ -150,6 +154,7 @@ def make_result(
         error=error,
         figures=selection.figures if selection else {},
         notes=paper_notes(),
+        full_training=_full_training(measured.estimates),
     )
 
 
@@ -165,6 +170,15 @@ def _accuracies(metrics: Sequence[dict]) -> _Accuracies:
         return _Accuracies(None, None, None)
     best = max(tested, key=lambda line: line["test_accuracy"])  # the first of several
     return _Accuracies(best["test_accuracy"], best["epoch"], tested[-1]["test_accuracy"])
+
+
+def _full_training(estimates: PhaseEstimates) -> Optional[dict[str, Optional[float]]]:
+    if estimates.full_training is None:
+        return None
+    return {
+        figure: None if value is None else round(value, 2)
+        for figure, value in estimates.full_training._asdict().items()
+    }
 
 
 def _memory(measured: Measured) -> dict[str, dict[str, Optional[float]]]:

@@ -14,6 +14,7 @@ from common.signals import no_signals
 from train.checkpoint.archive import Archive
 from train.config.run_config import RunConfig
 from train.data.batches import eval_batches, training_batches
+from train.predictions import Predictions
 from train.run import console
 from train.run.budget import micro_batch_line
 from train.run.checkpoints import Checkpoints, Position
@@ -188,8 +189,8 @@ def _train(
             _train_epoch(setting, recorder, checkpoints, position)
             ended = epoch == config.num_epochs or recorder.steps == config.max_steps
             tested = ended or epoch % config.eval_every == 0
-            accuracy = _evaluate(setting, recorder, epoch) if tested else None
-            recorder.add_epoch(epoch, position.progress.result(), accuracy)
+            predictions = _evaluate(setting, recorder, epoch) if tested else None
+            recorder.add_epoch(epoch, position.progress.result(), predictions)
             recorder.save_weights(ended)
             if ended:
                 return
@@ -217,7 +218,7 @@ def _train_epoch(
                 checkpoints.save(position)
 
 
-def _evaluate(setting: Setting, recorder: Recorder, epoch: int) -> float:
+def _evaluate(setting: Setting, recorder: Recorder, epoch: int) -> Predictions:
     images, size = setting.test_images, recorder.eval_batch_size
     bar = batch_bar(f"test {epoch}", math.ceil(len(images) / size))
     with recorder.meters.evaluation, bar as on_batch:

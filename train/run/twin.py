@@ -16,6 +16,7 @@ from common.files import read_json, read_lines
 from selection.registry import train_type_named
 from train.checkpoint.ended import is_completed
 from train.config.run_config import RunConfig
+from train.predictions import FILE as PREDICTIONS
 from train.run.result import RunResult
 
 # What decides which layers are trained, and not how; and where things lie (weights and images are
@@ -48,6 +49,12 @@ class Twin:
     folder: Path
     metrics: list[dict]
     result: dict
+
+    @property
+    def predictions(self) -> Optional[Path]:
+        """What its last evaluation made of each image; None of an earlier version's run."""
+        path = self.folder / PREDICTIONS
+        return path if path.exists() else None
 
     @property
     def weights(self) -> Optional[Path]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from selection.selection import LayerChoice, Selection
+from common.plots import new_figure, tidy
+
+if TYPE_CHECKING:  # it imports TensorFlow, which pages do without
+    from selection.selection import LayerChoice, Selection
 
 TRAINED = "#1b7837"
 FROZEN = "#c2c2c2"
+RULE = "#dddddd"
+OUTLINE = "#444444"
 
 
 def selection_figure(selection: Selection, title: str) -> Figure:
@@ -25,8 +30,7 @@ def selection_figure(selection: Selection, title: str) -> Figure:
     colours = [TRAINED if row.selected else FROZEN for row in rows]
     panels = _panels(selection)
     count = len(panels) + selection.has_scores
-    figure = Figure(figsize=(max(8.0, 0.17 * len(rows) + 1.5), 1.9 * count + 2.0))
-    FigureCanvasAgg(figure)
+    figure = new_figure(max(8.0, 0.17 * len(rows) + 1.5), 1.9 * count + 2.0)
     axes = figure.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
     if selection.has_scores:
         _plot_ranks(axes[-1], rows, colours)
@@ -34,7 +38,7 @@ def selection_figure(selection: Selection, title: str) -> Figure:
         axis.bar(range(len(rows)), heights, color=colours, width=0.8)
         axis.set_ylabel(label)
         axis.margins(x=0.005)
-        axis.spines[["top", "right"]].set_visible(False)
+        tidy(axis)
         axis.set_yscale(scale)
     _name_layers(axes[-1], rows)
     axes[0].set_title(title, fontsize=10, loc="left")
@@ -86,14 +90,14 @@ def _plot_ranks(axis: Axes, rows: Sequence[LayerChoice], colours: Sequence[str])
     positions = range(len(rows))
     ranks = [row.rank or 0 for row in rows]  # without scores, nobody asks
     size_ranks = [row.size_rank for row in rows]
-    axis.vlines(positions, ranks, size_ranks, color="#dddddd", linewidth=1, zorder=1)
+    axis.vlines(positions, ranks, size_ranks, color=RULE, linewidth=1, zorder=1)
     axis.scatter(positions, ranks, s=14, color=colours, zorder=3, label="by score")
     axis.scatter(
         positions,
         size_ranks,
         s=16,
         facecolors="none",
-        edgecolors="#444444",
+        edgecolors=OUTLINE,
         zorder=2,
         linewidths=0.8,
         label="by size alone",
@@ -101,7 +105,7 @@ def _plot_ranks(axis: Axes, rows: Sequence[LayerChoice], colours: Sequence[str])
     axis.invert_yaxis()
     axis.set_ylabel("rank")
     axis.margins(x=0.005)
-    axis.spines[["top", "right"]].set_visible(False)
+    tidy(axis)
     axis.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, frameon=False, fontsize=8)
 
 
