@@ -140,7 +140,7 @@ def _lines(path: Path) -> list[str]:
         ({"weights": 3}, "weights: expected `str | null`, got `int`"),
         ({"plan": "yes"}, "plan: expected `bool`, got `str`"),
         ({"frozen": "warm"}, "frozen: invalid enum value 'warm'"),
-        ({"model_name": "vgg17"}, "invalid choice: 'vgg17'"),
+        ({"model_name": "vgg17"}, "--model_name vgg17 is not known: did you mean vgg1"),
         ({"batch_size": [8]}, "batch_size: expected `int`, got `array`"),
     ],
 )
