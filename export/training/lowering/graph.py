@@ -1,0 +1,69 @@
+"""A traced function made anew in the graph that is being traced, by rules for its operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from export.training.lowering.rules import rule_for
+
+
+def lowered(function: Any, arguments: Sequence[tf.Tensor]) -> Any:
+    """What ``function`` returns of ``arguments``, by operations that LiteRT has.
+
+    To be called while a ``tf.function`` is traced. Variables are read and assigned as there, and in
+    the same order.
+
+    Args:
+        function: a concrete function; its operations are in the order in which they were traced.
+        arguments: in the order of its inputs.
+
+    Returns:
+        Of the structure of its result.
+    """
+    known = _Known(zip(function.graph.inputs, [*arguments, *map(_inside, function.captured_inputs)]))
+    placeholders = {id(tensor.op) for tensor in function.graph.inputs}
+    for op in function.graph.get_operations():
+        if id(op) not in placeholders:
+            known.add(op)
+    outputs = [known.value(tensor) for tensor in function.graph.outputs]
+    return tf.nest.pack_sequence_as(function.structured_outputs, outputs)
+
+
+def _inside(captured: tf.Tensor) -> tf.Tensor:
+    """A constant in place of a tensor that was captured by value; a variable stays one."""
+    return captured if captured.dtype == tf.resource else tf.constant(captured.numpy())
+
+
+class _Known:
+    """The tensors and operations of the old graph that the new one has by now."""
+
+    def __init__(self, given: Iterable[tuple[tf.Tensor, tf.Tensor]]) -> None:
+        self._values = {tensor.ref(): value for tensor, value in given}
+        self._made: dict[int, list[tf.Operation]] = {}
+        self._graph = tf.compat.v1.get_default_graph()
+
+    def value(self, tensor: tf.Tensor) -> tf.Tensor:
+        """What stands for ``tensor``."""
+        return self._values[tensor.ref()]
+
+    def add(self, op: tf.Operation) -> None:
+        """What stands for ``op``."""
+        before = [new for old in op.control_inputs for new in self._made.get(id(old), [])]
+        inputs = [self.value(tensor) for tensor in op.inputs]
+        rule: Callable[..., Sequence[tf.Tensor]] = rule_for(op) or self._copied
+        count = len(self._graph.get_operations())
+        with tf.control_dependencies(before), tf.name_scope(f"{op.name}/"):
+            outputs = rule(op, inputs)
+        self._made[id(op)] = self._graph.get_operations()[count:]
+        for old, new in zip(op.outputs, outputs):
+            if new is not None and new.dtype == old.dtype:
+                new.set_shape(old.shape)
+            self._values[old.ref()] = new
+
+    def _copied(self, op: tf.Operation, inputs: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
+        attributes = {k: v for k, v in op.node_def.attr.items() if not k.startswith("_")}
+        types = [tensor.dtype for tensor in op.outputs]
+        return self._graph.create_op(op.type, inputs, types, attrs=attributes).outputs

@@ -1,0 +1,107 @@
+"""b1 of every layer by LiteRT's operations: distances of some images at a time, then the count.
+
+The method is that of ``selection/betti``: distances from centred products, and b1 in closed form
+(docs/method.md, "What b1 is here"). LiteRT adds up no float64, so distances are exact to about
+1e-6 here.
+"""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+from models.forward import call_layer
+from models.kinds import LayerKind, kind_of
+from models.network import Network
+
+CHUNK = 1024  # columns per product: what is added up in one go, in float32
+_FAR = 1e30  # farther than anything
+
+
+def layer_distances(network: Network, images: tf.Tensor) -> tf.Tensor:
+    """Euclidean distances between the activations of some images, ``[layers, images, images]``.
+
+    Distances do not depend on which other images there are, so that those of many images come out
+    of several calls, two blocks of images at a time. What is not finite stays so.
+
+    Args:
+        images: raw pixels ``[images, size, size, 3]``, float32, with a static shape.
+    """
+    found = {}
+    observed = {id(layer.keras_layer): layer.index for layer in network.layers}
+    values = {id(network.model.inputs[0]): images}
+    for layer in network.model.layers:
+        if kind_of(layer) is LayerKind.INPUT:
+            continue
+        output = values[id(layer.output)] = call_layer(layer, values, {})
+        if id(layer) in observed:
+            found[observed[id(layer)]] = _distances(output)
+    return tf.stack([found[index] for index in range(len(network.layers))])
+
+
+def _distances(activation: tf.Tensor) -> tf.Tensor:
+    """``[images, ...]`` -> ``[images, images]``."""
+    images, features = activation.shape[0], math.prod(activation.shape[1:])
+    cloud = tf.reshape(activation, [images, features])
+    centred = cloud - tf.reduce_mean(cloud, axis=0, keepdims=True)
+    chunks = features // CHUNK
+    gram = tf.zeros([images, images])
+    if chunks:
+        pieces = tf.reshape(centred[:, : chunks * CHUNK], [images, chunks, CHUNK])
+        pieces = tf.transpose(pieces, [1, 0, 2])
+        gram += tf.reduce_sum(tf.matmul(pieces, pieces, transpose_b=True), axis=0)
+    if features > chunks * CHUNK:
+        rest = centred[:, chunks * CHUNK :]
+        gram += tf.matmul(rest, rest, transpose_b=True)
+    squares = tf.reduce_sum(gram * tf.eye(images), axis=1)
+    squared = squares[:, None] + squares[None, :] - 2.0 * gram
+    # Rounding can leave -1e-7.
+    return tf.sqrt(tf.maximum(squared, 0.0)) * (1.0 - tf.eye(images))
+
+
+def betti_numbers(distances: tf.Tensor) -> dict[str, tf.Tensor]:
+    """b1 of each layer, from ``[layers, images, images]``, symmetric, float32.
+
+    Of equal points one counts, so that fewer images than there is room for can be filled up with
+    copies of one of them.
+
+    Returns:
+        ``betti``, int32 ``[layers]``; and ``ties``, the edges with a third point just as close as
+        their ends are to each other, int32 ``[layers]``: where there are any, b1 may be off.
+    """
+    layers, images, _ = distances.shape
+    absent = _repeated(distances)
+    apart = tf.logical_or(absent[:, :, None], absent[:, None, :])
+    itself = tf.cast(tf.eye(images), tf.bool)[None]
+    cloud = tf.where(tf.logical_or(apart, itself), _FAR, distances)
+    third = tf.fill([layers, images, images], tf.constant(_FAR))  # of the closest third point
+    for point in range(images):
+        to_point = cloud[:, point]
+        third = tf.minimum(third, tf.maximum(to_point[:, :, None], to_point[:, None, :]))
+    there = cloud < _FAR
+    edges = _pairs(tf.logical_and(third > cloud, there))
+    points = images - tf.reduce_sum(tf.cast(absent, tf.int32), axis=1)
+    return {
+        "betti": edges - (points - 1),
+        "ties": _pairs(tf.logical_and(tf.equal(third, cloud), there)),
+    }
+
+
+def _pairs(symmetric: tf.Tensor) -> tf.Tensor:
+    """How many pairs of points are marked in ``[layers, images, images]``."""
+    return tf.reduce_sum(tf.cast(symmetric, tf.int32), axis=[1, 2]) // 2
+
+
+def _repeated(distances: tf.Tensor) -> tf.Tensor:
+    """Which points, bool ``[layers, images]``, are those of an earlier image again.
+
+    A distance can be 0 by rounding alone, between points whose other distances differ.
+    """
+    images = distances.shape[1]
+    equal = tf.cast(tf.equal(distances, 0.0), tf.float32)
+    first = tf.argmax(equal, axis=2, output_type=tf.int32)  # often the point itself
+    rows_of_first = tf.matmul(tf.one_hot(first, images), distances)
+    different = tf.reduce_max(tf.abs(rows_of_first - distances), axis=2) > 0
+    itself = tf.equal(first, tf.range(images)[None])
+    return tf.logical_not(tf.logical_or(itself, different))
