@@ -31,7 +31,15 @@ def _run(argv: Sequence[str] | None) -> int:
     note = reserve_region()
     if note is not None:
         print(f"main.py: note: {note}", file=sys.stderr)
-    run(command.config, command.resumed)
+    if command.config.export is None:
+        run(command.config, command.resumed)
+        return 0
+    from export.story import export_ended_run, export_run
+
+    if command.exported is None:
+        run(command.config, command.resumed, export_ended_run)
+    else:
+        export_run(command.config, command.exported)
     return 0
 
 

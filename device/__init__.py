@@ -9,6 +9,7 @@
     pictures.py  class folders: listed, decoded once, kept in a file
     resize.py    bilinear, as TensorFlow does it
     augment.py   flips and rotations
+    rewrite.py   a bundle with other variables in it
     files.py     files that appear whole or not at all, sealed by their SHA-256
     problem.py   what ends it in one line
 

@@ -7,6 +7,7 @@
     convert.py       TensorFlow's converter
     attached.py      class names and descriptions inside a file
     compare.py       outputs beside those of the trained network
+    lowering/        graphs made anew of operations that LiteRT has built in
     training/        litert_training: a file that trains itself
 
 It stands on ``train``. What runs on a device is ``device/``, which stands alone.

@@ -3,6 +3,7 @@
     bundle.py      the file: its signatures, what it says of itself
     signatures.py  infer, train, accumulate, apply, get, set, distances, scores
     dropout.py     dropout by masks that are given
+    places.py      where in the file its variables stand
+    check.py       its step beside the trainer's
     scores.py      distances between activations, and b1 in closed form
-    lowering/      the trainer's own step, made of operations that LiteRT has built in
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import tensorflow as tf
 from export.attached import attach
 from export.convert import converted
 from export.subject import Subject
+from export.training.places import Places
 from export.training.signatures import BundleSizes, Signatures
+from models.trained import Trained
 from train.config.paper_constants import MOMENTUM, selection_batch_size
 from train.data.batches import augmentation_of
 from train.gradients.leaves import Leaf
@@ -53,13 +56,23 @@ def write_bundle(subject: Subject, path: Path) -> Bundle:
     )
     module = tf.Module()
     module.state = signatures.state
-    path.write_bytes(converted(module, signatures.functions(), WHAT))
-    description = _description(subject, signatures, sizes)
+    leaves = signatures.leaves.in_order
+    sliced = [leaf.trained.variable for leaf in leaves if leaf.is_slice]
+    places = Places([*signatures.leaves.variables, *sliced])
+    functions = signatures.functions()
+    with places.marked():
+        content = bytearray(converted(module, functions, WHAT))
+    found = places.put_back(content)
+    path.write_bytes(content)
+    variables = _variables(leaves, found)
+    description = _description(subject, signatures, sizes, variables)
     attach(path, subject.class_names, bundle=description)
     return Bundle(signatures, description)
 
 
-def _description(subject: Subject, signatures: Signatures, sizes: BundleSizes) -> dict:
+def _description(
+    subject: Subject, signatures: Signatures, sizes: BundleSizes, variables: list[dict]
+) -> dict:
     config, data = subject.config, subject.data
     augmentation = augmentation_of(config, data)
     trained = {one.layer.index for one in subject.trained}
@@ -80,7 +93,7 @@ def _description(subject: Subject, signatures: Signatures, sizes: BundleSizes) -
             "flip": augmentation.flip,
             "rotation": augmentation.rotation,
         },
-        "variables": [_variable(one) for one in signatures.leaves.in_order],
+        "variables": variables,
         "dropout": [
             {"input": one.name, "shape": list(one.shape), "rate": one.rate}
             for one in signatures.dropout
@@ -99,11 +112,25 @@ def _description(subject: Subject, signatures: Signatures, sizes: BundleSizes) -
     }
 
 
-def _variable(leaf: Leaf) -> dict:
-    trained = leaf.trained
-    return {
-        "layer": trained.layer.index,
-        "name": trained.variable.name.split("/")[-1].split(":")[0],
-        "shape": list(leaf.variable.shape),
-        "channels": None if trained.channels is None else list(trained.channels),
-    }
+def _variables(leaves: Sequence[Leaf], places: Sequence[int]) -> list[dict]:
+    """What each of ``value_N`` is, and where in the file it stands.
+
+    Args:
+        places: of the leaves' variables, then of the whole ones of those that are slices.
+    """
+    of_whole = iter(places[len(leaves) :])
+    return [
+        {
+            "layer": leaf.trained.layer.index,
+            "name": leaf.trained.variable.name.split("/")[-1].split(":")[0],
+            "shape": list(leaf.variable.shape),
+            "channels": None if leaf.trained.channels is None else list(leaf.trained.channels),
+            "at": place,
+            "whole": _whole(leaf.trained, next(of_whole)) if leaf.is_slice else None,
+        }
+        for leaf, place in zip(leaves, places)
+    ]
+
+
+def _whole(trained: Trained, place: int) -> dict:
+    return {"at": place, "shape": list(trained.variable.shape), "axis": trained.axis}

@@ -14,6 +14,7 @@ import tensorflow as tf
 from models.forward import call_layer
 from models.kinds import LayerKind, kind_of
 from models.network import Network
+from train.gradients.lean.order import after
 
 CHUNK = 1024  # columns per product: what is added up in one go, in float32
 _FAR = 1e30  # farther than anything
@@ -34,9 +35,11 @@ def layer_distances(network: Network, images: tf.Tensor) -> tf.Tensor:
     for layer in network.model.layers:
         if kind_of(layer) is LayerKind.INPUT:
             continue
-        output = values[id(layer.output)] = call_layer(layer, values, {})
+        output = call_layer(layer, values, {})
         if id(layer) in observed:
-            found[observed[id(layer)]] = _distances(output)
+            distances = found[observed[id(layer)]] = _distances(output)
+            output = after(distances, output)  # else activations would wait for their distances
+        values[id(layer.output)] = output
     return tf.stack([found[index] for index in range(len(network.layers))])
 
 
@@ -44,7 +47,8 @@ def _distances(activation: tf.Tensor) -> tf.Tensor:
     """``[images, ...]`` -> ``[images, images]``."""
     images, features = activation.shape[0], math.prod(activation.shape[1:])
     cloud = tf.reshape(activation, [images, features])
-    centred = cloud - tf.reduce_mean(cloud, axis=0, keepdims=True)
+    # Any centre will do that takes off what all have in common: the mean would be one pass more.
+    centred = cloud - cloud[:1]
     chunks = features // CHUNK
     gram = tf.zeros([images, images])
     if chunks:
@@ -70,15 +74,16 @@ def betti_numbers(distances: tf.Tensor) -> dict[str, tf.Tensor]:
         ``betti``, int32 ``[layers]``; and ``ties``, the edges with a third point just as close as
         their ends are to each other, int32 ``[layers]``: where there are any, b1 may be off.
     """
-    layers, images, _ = distances.shape
+    images = distances.shape[1]
     absent = _repeated(distances)
     apart = tf.logical_or(absent[:, :, None], absent[:, None, :])
     itself = tf.cast(tf.eye(images), tf.bool)[None]
     cloud = tf.where(tf.logical_or(apart, itself), _FAR, distances)
-    third = tf.fill([layers, images, images], tf.constant(_FAR))  # of the closest third point
+    third = None  # how far the closest third point is
     for point in range(images):
         to_point = cloud[:, point]
-        third = tf.minimum(third, tf.maximum(to_point[:, :, None], to_point[:, None, :]))
+        farther = tf.maximum(to_point[:, :, None], to_point[:, None, :])
+        third = farther if third is None else tf.minimum(third, farther)
     there = cloud < _FAR
     edges = _pairs(tf.logical_and(third > cloud, there))
     points = images - tf.reduce_sum(tf.cast(absent, tf.int32), axis=1)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
 from export.training.dropout import DropoutInput, GivenMasks, dropout_inputs
-from export.training.lowering.graph import lowered
+from export.lowering.graph import built_in
 from export.training.scores import betti_numbers, layer_distances
 from models.batch_part import BatchPart
 from models.network import Network
@@ -20,7 +20,6 @@ from train.gradients.lean.gradients import LeanGradients
 from train.gradients.leaves import Leaves
 from train.micro_batches import take_step
 
-Specs = Mapping[str, tf.TensorSpec]
 Results = dict[str, tf.Tensor]
 
 
@@ -79,18 +78,18 @@ class Signatures:
         masks = {one.name: tf.TensorSpec(one.shape, tf.float32) for one in self.dropout}
         pooled = [layers, sizes.pooled, sizes.pooled]
         return {
-            "infer": _built_in(
+            "infer": built_in(
                 self._infer, {"images": tf.TensorSpec([1, *pixels], tf.float32)}
             ),
-            "train": _built_in(self._train, {**batch, **masks}),
-            "accumulate": _built_in(self._accumulate, {**batch, "momentum": scalar, **masks}),
-            "apply": _built_in(self._apply, {"learning_rate": scalar}),
-            "get": _built_in(self._get, {}),
-            "set": _built_in(self._set, self._state_specs()),
-            "distances": _built_in(
+            "train": built_in(self._train, {**batch, **masks}),
+            "accumulate": built_in(self.accumulate, {**batch, "momentum": scalar, **masks}),
+            "apply": built_in(self._apply, {"learning_rate": scalar}),
+            "get": built_in(self._get, {}),
+            "set": built_in(self._set, self._state_specs()),
+            "distances": built_in(
                 self._distances, {"images": tf.TensorSpec([sizes.pair, *pixels], tf.float32)}
             ),
-            "scores": _built_in(
+            "scores": built_in(
                 betti_numbers, {"distances": tf.TensorSpec(pooled, tf.float32)}
             ),
         }
@@ -118,11 +117,11 @@ class Signatures:
         rate: tf.Tensor,
         *masks: tf.Tensor,
     ) -> Results:
-        found = self._accumulate(images, labels, shares, rate, tf.constant(MOMENTUM), *masks)
+        found = self.accumulate(images, labels, shares, rate, tf.constant(MOMENTUM), *masks)
         self._apply(rate)
         return found
 
-    def _accumulate(
+    def accumulate(
         self,
         images: tf.Tensor,
         labels: tf.Tensor,
@@ -170,13 +169,3 @@ class Signatures:
     def _distances(self, images: tf.Tensor) -> Results:
         return {"distances": layer_distances(self._network, images)}
 
-
-def _built_in(function: Callable[..., Results], specs: Specs) -> Any:
-    """``function`` of inputs with these names, traced, and made of builtin operations."""
-    traced = tf.function(function, autograph=False).get_concrete_function(*specs.values())
-    named = [tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in specs.items()]
-
-    def again(*arguments: tf.Tensor) -> Results:
-        return lowered(traced, arguments)
-
-    return tf.function(again, autograph=False).get_concrete_function(*named)

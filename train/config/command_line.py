@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Optional, Union
@@ -15,7 +15,7 @@ from common.command_line import OneLineParser
 from common.errors import UserError
 from common.files import user_path
 from common.outside_json import read_outside_json
-from train.config.flag_combinations import MAY_CHANGE, as_typed
+from train.config.flag_combinations import MAY_CHANGE, OF_EXPORT, as_typed
 from train.config.resolve import resolve
 from train.config.run_config import RunConfig
 
@@ -30,10 +30,12 @@ class Command(NamedTuple):
     Attributes:
         config: resolved.
         resumed: the folder of the run to go on with; None for a new one.
+        exported: that of a run which has ended, to make a file of; None to run something.
     """
 
     config: RunConfig
     resumed: Optional[Path]
+    exported: Optional[Path] = None
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> RunConfig:
@@ -53,29 +55,41 @@ def parse_command(argv: Optional[Sequence[str]] = None) -> Command:
     parser = build_parser()
     given = vars(parser.parse_args(argv))
     path, only_print, run = (given.pop(name) for name in ("config", "print_config", "resume"))
-    if run is not None:
+    ended = given.pop("from")
+    if ended is not None and (run is not None or "export" not in given):
+        raise UserError("--from goes with --export, which says what is to be made of the run")
+    if run is not None or ended is not None:
+        flag, folder, may_change = "--resume", run, MAY_CHANGE
+        if ended is not None:
+            flag, folder, may_change = "--from", ended, OF_EXPORT
         if path is not None:
-            raise UserError("--config does not go with --resume, which has the run's own")
-        config = _resumed(run, given)
+            raise UserError(f"--config does not go with {flag}, which has the run's own")
+        config = _of_run(flag, folder, given, may_change)
     else:
         config = resolve(RunConfig(**{**({} if path is None else _from_file(path)), **given}))
     if only_print:
         print(json.dumps(config.to_json(), indent=2))
         parser.exit()
-    return Command(config, None if run is None else user_path(run, "--resume"))
+    return Command(
+        config,
+        None if run is None else user_path(run, "--resume"),
+        None if ended is None else user_path(ended, "--from"),
+    )
 
 
-def _resumed(run: str, given: dict[str, Any]) -> RunConfig:
+def _of_run(
+    flag: str, run: str, given: dict[str, Any], may_change: Collection[str]
+) -> RunConfig:
     """The configuration of an earlier run, with what may be given anew."""
-    where = f"--resume {run}"
-    path = user_path(run, "--resume") / "config.json"
+    where = f"{flag} {run}"
+    path = user_path(run, flag) / "config.json"
     if not path.is_file():
         raise UserError(f"{where}: that is no folder of a run, which has a config.json")
     stored = _from_file(path, f"{where}: config.json")
     before = resolve(RunConfig(**stored))
     config = resolve(RunConfig(**{**stored, **given}))
     for name in given:
-        if name not in MAY_CHANGE and getattr(config, name) != getattr(before, name):
+        if name not in may_change and getattr(config, name) != getattr(before, name):
             raise UserError(
                 f"{as_typed(config, name)} contradicts {where}, which was begun with "
                 f"{as_typed(before, name)}: leave it out, or start a new run"
@@ -108,6 +122,12 @@ def build_parser() -> argparse.ArgumentParser:
         default=None,
         metavar="RUN_DIR",
         help="go on with the run in this folder from its last checkpoint, with its own flags",
+    )
+    parser.add_argument(
+        "--from",
+        default=None,
+        metavar="RUN_DIR",
+        help="with --export: of the run in this folder, which has ended and kept its weights",
     )
     for entry in _FLAGS.values():
         options = {"help": entry.metadata["help"], **entry.metadata["argparse"]}

@@ -44,6 +44,8 @@ def resolve(config: RunConfig) -> RunConfig:
     check_flags(config)
     if config.memory_budget is None:
         config = _filled_in(config, rho=paper.RHO)
+    if config.export is not None and config.save_weights == "none":
+        config = replace(config, save_weights="last")  # so that it can be made again
     backbone = BACKBONES[config.model_name]
     config = _filled_in(
         config,

@@ -8,6 +8,7 @@
     normalization.py batch norm's gradient, and batch norm by the batch's own statistics
     elements.py      derivatives element by element, the error function
     bits.py          masks of one bit per element
+    shapes.py        tensors of more axes than LiteRT's kernels take
     state.py         variables; the loss; rows that are written over
 
 A rule gets the operation (for its attributes and static shapes) and its inputs in the new graph,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from export.training.lowering.windows import Window, window_of
+from export.lowering.windows import Window, window_of
 
 
 def kernel_gradient(op: tf.Operation, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:

@@ -7,7 +7,15 @@ from typing import Optional
 
 import tensorflow as tf
 
-from export.training.lowering import bits, convolutions, elements, normalization, pooling, state
+from export.lowering import (
+    bits,
+    convolutions,
+    elements,
+    normalization,
+    pooling,
+    shapes,
+    state,
+)
 
 # None where nobody may read an output.
 Rule = Callable[[tf.Operation, Sequence[tf.Tensor]], Sequence[Optional[tf.Tensor]]]
@@ -62,4 +70,8 @@ def rule_for(op: tf.Operation) -> Optional[Rule]:
         return _OF_BYTES[op.type]
     if op.type == "FusedBatchNormV3" and op.get_attr("is_training"):
         return normalization.fused_batch_norm
+    if op.type == "StridedSlice" and op.inputs[0].shape.rank > shapes.MOST_SLICED:
+        return shapes.one_of_each
+    if op.type == "Equal" and op.outputs[0].shape.rank > shapes.MOST_COMPARED:
+        return shapes.equal
     return _RULES.get(op.type)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from export.training.lowering.convolutions import depthwise_transposed
-from export.training.lowering.windows import Window, window_of
+from export.lowering.convolutions import depthwise_transposed
+from export.lowering.windows import Window, window_of
 
 _LOWEST = float(np.finfo(np.float32).min)
 

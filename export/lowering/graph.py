@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from export.training.lowering.rules import rule_for
+from export.lowering.rules import rule_for
+
+
+def built_in(function: Callable[..., Any], specs: Mapping[str, tf.TensorSpec]) -> Any:
+    """A concrete function that does what ``function`` does, by operations that LiteRT has.
+
+    Args:
+        function: of one tensor for each of ``specs``, in their order; returns a dictionary.
+        specs: the inputs by their names in the signature that is to come; static shapes.
+
+    Raises:
+        NotImplementedError: an operation is used in a way that its rule does not know.
+    """
+    traced = tf.function(function, autograph=False).get_concrete_function(*specs.values())
+    named = [tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in specs.items()]
+
+    def again(*arguments: tf.Tensor) -> Any:
+        return lowered(traced, arguments)
+
+    return tf.function(again, autograph=False).get_concrete_function(*named)
 
 
 def lowered(function: Any, arguments: Sequence[tf.Tensor]) -> Any:
