@@ -44,11 +44,17 @@ def average_pool_grad(op: tf.Operation, inputs: Sequence[tf.Tensor]) -> list[tf.
     """``AvgPoolGrad``: each gets its share of the window, which counts no padding."""
     _, dy = inputs
     window = _window(op, op.outputs[0].shape, op.inputs[1].shape)
-    inside = window.padded(tf.ones([1, window.height, window.width, 1]))
-    counts = tf.add_n([window.read(inside, place) for place in window.places()])
-    share = dy * tf.constant(1 / tf.get_static_value(counts))
+    down, across = (_inside(window, axis) for axis in (0, 1))
+    counts = np.outer(down, across)[None, :, :, None]
     ones = tf.ones([*window.size, dy.shape[-1], 1])
-    return [depthwise_transposed(window, ones, share)]
+    return [depthwise_transposed(window, ones, dy * tf.constant(1 / counts, tf.float32))]
+
+
+def _inside(window: Window, axis: int) -> np.ndarray:
+    """At each position of the window along ``axis``: how many of its places are on the map."""
+    first = np.arange(window.positions[axis]) * window.strides[axis] - window.before[axis]
+    length = (window.height, window.width)[axis]
+    return np.minimum(first + window.size[axis], length) - np.maximum(first, 0)
 
 
 def _window(op: tf.Operation, shape: tf.TensorShape, made: tf.TensorShape) -> Window:

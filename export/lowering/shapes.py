@@ -21,10 +21,10 @@ def one_of_each(op: tf.Operation, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor
     begin = tf.get_static_value(op.inputs[1])
     whole = op.get_attr("begin_mask") & op.get_attr("end_mask")
     single = op.get_attr("shrink_axis_mask")
-    rank = op.inputs[0].shape.rank
-    if begin is None or (whole | single) != 2**rank - 1 or len(begin) != rank:
-        raise NotImplementedError(f"a slice of {rank} axes")
-    for axis in reversed(range(rank)):  # from the last one, so that the others stay where they are
+    named = op.inputs[1].shape[0]  # axes, the first ones; the others are whole
+    if begin is None or (whole | single) != 2**named - 1:
+        raise NotImplementedError(f"StridedSlice of {op.inputs[0].shape.rank} axes")
+    for axis in reversed(range(named)):  # from the last one, so that the others stay where they are
         if single >> axis & 1:
             shape = list(value.shape)
             sizes = [math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])]
