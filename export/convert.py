@@ -11,6 +11,7 @@ from typing import Any, Optional
 import tensorflow as tf
 
 from common.errors import UserError
+from common.standard_streams import without_native_stderr
 from common.wording import listed
 
 _REFUSED = re.compile(r"'(?:tf|tfl)\.(\w+)' op (?:is neither a custom op nor a flex op|failed)")
@@ -47,7 +48,8 @@ def converted_saved_model(
     if configure is not None:
         configure(converter)
     try:
-        return converter.convert()
+        with without_native_stderr():  # it has much to say there
+            return converter.convert()
     except Exception as error:
         # Its own kind of exception is in a module that is not public, and moves between releases.
         refused = sorted(set(_REFUSED.findall(str(error))))

@@ -14,7 +14,6 @@ import tensorflow as tf
 
 from common.errors import UserError
 from common.files import read_json, write_json
-from common.standard_streams import without_native_stderr
 from common.units import MB
 from common.wording import shown
 from export.compare import Agreement, TestLogits, require_close
@@ -99,8 +98,7 @@ def _made(
     _remove(temporary)
     started = time.perf_counter()
     try:
-        with without_native_stderr():  # the converter has much to say there
-            more = write(temporary) or {}
+        more = write(temporary) or {}
         seconds = time.perf_counter() - started
         found = check(temporary)
         if exact:

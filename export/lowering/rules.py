@@ -70,8 +70,9 @@ def rule_for(op: tf.Operation) -> Optional[Rule]:
         return _OF_BYTES[op.type]
     if op.type == "FusedBatchNormV3" and op.get_attr("is_training"):
         return normalization.fused_batch_norm
-    if op.type == "StridedSlice" and op.inputs[0].shape.rank > shapes.MOST_SLICED:
-        return shapes.one_of_each
+    if op.type == "StridedSlice":
+        axes = max(tensor.shape.rank for tensor in (op.inputs[0], op.outputs[0]))
+        return shapes.one_of_each if axes > shapes.MOST_SLICED else None
     if op.type == "Equal" and op.outputs[0].shape.rank > shapes.MOST_COMPARED:
         return shapes.equal
     return _RULES.get(op.type)

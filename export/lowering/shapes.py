@@ -12,7 +12,8 @@ MOST_COMPARED = 4  # axes of different lengths that EQUAL takes
 
 
 def one_of_each(op: tf.Operation, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """``StridedSlice`` that takes one place of some axes and all of the others, axis by axis.
+    """``StridedSlice`` that takes one place of some axes and all of the others, axis by axis; or
+    that puts new axes between whole ones.
 
     Raises:
         NotImplementedError: it takes something else.
@@ -20,9 +21,11 @@ def one_of_each(op: tf.Operation, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor
     value = inputs[0]
     begin = tf.get_static_value(op.inputs[1])
     whole = op.get_attr("begin_mask") & op.get_attr("end_mask")
-    single = op.get_attr("shrink_axis_mask")
+    single, new = op.get_attr("shrink_axis_mask"), op.get_attr("new_axis_mask")
     named = op.inputs[1].shape[0]  # axes, the first ones; the others are whole
-    if begin is None or (whole | single) != 2**named - 1:
+    if new and not single and (whole | new) == 2**named - 1:
+        return [tf.reshape(value, op.outputs[0].shape)]
+    if begin is None or new or (whole | single) != 2**named - 1:
         raise NotImplementedError(f"StridedSlice of {op.inputs[0].shape.rank} axes")
     for axis in reversed(range(named)):  # from the last one, so that the others stay where they are
         if single >> axis & 1:

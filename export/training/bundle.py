@@ -20,7 +20,7 @@ from train.gradients.leaves import Leaf
 
 FORMAT = 1  # raise it when device/ cannot read what is written here any more
 WHAT = "--export litert_training"
-_LEAST_PAIR = 4  # images that distances are taken of at a time
+_PAIR = 4  # images that distances are taken of at a time: of large maps, little memory
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def bundle_sizes(subject: Subject) -> BundleSizes:
     config = subject.config
     step = config.export_batch or config.micro_batch or config.batch_size
     pooled = selection_batch_size(config.batch_size) * config.selection_batches
-    return BundleSizes(step, pooled, max(_LEAST_PAIR, step + step % 2))
+    return BundleSizes(step, pooled, _PAIR)
 
 
 def write_bundle(subject: Subject, path: Path) -> Bundle:
