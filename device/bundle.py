@@ -58,7 +58,7 @@ class Bundle:
         self._interpreter = interpreter
         self._runners: dict[str, Any] = {}
 
-    def _call(self, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _call(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         if signature not in self._runners:
             self._runners[signature] = self._interpreter.get_signature_runner(signature)
         return self._runners[signature](**inputs)

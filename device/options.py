@@ -40,7 +40,12 @@ def parse(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add("--epochs", type=int, default=5, help="0 only evaluates (default: 5)")
     add("--output", type=Path, default=None, help="folder (default: the bundle's name, .retrained)")
     add("--batch_size", type=int, default=None, help="(default: the bundle's)")
-    add("--learning_rate", type=float, default=None, help="at the first step (default: the bundle's)")
+    add(
+        "--learning_rate",
+        type=float,
+        default=None,
+        help="at the first step (default: the bundle's)",
+    )
     add("--rotation", type=float, default=None, help="largest, in turns (default: the bundle's)")
     add("--no-flip", dest="flip", action="store_const", const=False, default=None)
     add("--no-dropout", dest="dropout", action="store_false")

@@ -69,9 +69,7 @@ def listed(folder: Path, classes: Sequence[str], held_out: float) -> tuple[Liste
         if not found:
             raise Problem(f"--images {folder}: no picture to {name}; it should have {LAYOUT}")
     train, test = (
-        Listed(
-            tuple(path for path, _ in found), np.array([label for _, label in found], np.int64)
-        )
+        Listed(tuple(path for path, _ in found), np.array([label for _, label in found], np.int64))
         for found in splits
     )
     return train, test

@@ -13,7 +13,6 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Optional
 
 from device.bundle import Bundle, load_interpreter

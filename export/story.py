@@ -1,7 +1,8 @@
-"""``--export``: a file of a run that has ended, made, compared with the trained network, recorded."""
+"""``--export``: a file of a run that has ended, made, compared with its network, recorded."""
 
 from __future__ import annotations
 
+import functools
 import shutil
 import time
 from collections.abc import Callable
@@ -149,7 +150,7 @@ def _tflite(subject: Subject) -> dict[str, dict]:
         made[name] = _made(
             subject,
             name,
-            lambda path, int8=int8: write_tflite(subject, path, int8=int8),
+            functools.partial(write_tflite, subject, int8=int8),
             lambda path: tests.agreement(LiteLogits(path)),
             exact=not int8,
         )

@@ -1,7 +1,7 @@
 """A TensorFlow graph made anew of operations that LiteRT has built in.
 
     graph.py         goes through a traced function, operation by operation
-    rules.py         which operations have no counterpart there: TensorFlow's name -> what stands for it
+    rules.py         TensorFlow's operations that have no counterpart there -> what stands for them
     windows.py       what a sliding window reads, and the way back
     convolutions.py  gradients of convolutions
     pooling.py       gradients of pooling, and max pooling that says where its maxima were

@@ -17,7 +17,7 @@ _PLACES = [128.0, 64.0, 32.0, 16.0, 8.0, 4.0, 2.0, 1.0]
 
 
 def eight_bytes(_: tf.Operation, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """``Bitcast`` of uint8 ``[..., 8]``, and the product with what gathers the bits: nothing yet."""
+    """``Bitcast`` of uint8 ``[..., 8]``, and the product that gathers the bits: nothing yet."""
     return [inputs[0]]
 
 

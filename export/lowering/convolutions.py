@@ -41,7 +41,7 @@ def input_gradient(op: tf.Operation, inputs: Sequence[tf.Tensor]) -> list[tf.Ten
         padded = _reached_from(window, dy)
         return [tf.nn.conv2d(padded, turned, 1, "VALID", dilations=window.dilations)]
     if window.dilations != (1, 1):
-        raise NotImplementedError("strides and dilations at once")  # Keras does not build them
+        raise NotImplementedError("strides and dilations")  # Keras does not build them
     explicit = op.get_attr("padding") == b"EXPLICIT"
     (top, left), (bottom, right) = window.before, window.after
     size = [shape[1] + top + bottom, shape[2] + left + right] if explicit else list(shape[1:3])

@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from common.errors import UserError
 from export.lowering.rules import rule_for
 
 
@@ -18,7 +19,7 @@ def built_in(function: Callable[..., Any], specs: Mapping[str, tf.TensorSpec]) -
         specs: the inputs by their names in the signature that is to come; static shapes.
 
     Raises:
-        NotImplementedError: an operation is used in a way that its rule does not know.
+        UserError: an operation is used in a way that its rule does not know.
     """
     traced = tf.function(function, autograph=False).get_concrete_function(*specs.values())
     named = [tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in specs.items()]
@@ -42,7 +43,9 @@ def lowered(function: Any, arguments: Sequence[tf.Tensor]) -> Any:
     Returns:
         Of the structure of its result.
     """
-    known = _Known(zip(function.graph.inputs, [*arguments, *map(_inside, function.captured_inputs)]))
+    known = _Known(
+        zip(function.graph.inputs, [*arguments, *map(_inside, function.captured_inputs)])
+    )
     placeholders = {id(tensor.op) for tensor in function.graph.inputs}
     for op in function.graph.get_operations():
         if id(op) not in placeholders:
@@ -75,7 +78,13 @@ class _Known:
         rule: Callable[..., Sequence[tf.Tensor]] = rule_for(op) or self._copied
         count = len(self._graph.get_operations())
         with tf.control_dependencies(before), tf.name_scope(f"{op.name}/"):
-            outputs = rule(op, inputs)
+            try:
+                outputs = rule(op, inputs)
+            except NotImplementedError as error:
+                raise UserError(
+                    f"this network needs {op.type} with {error}, which nothing stands for in "
+                    "LiteRT; choose layers behind it, or export saved_model"
+                ) from error
         self._made[id(op)] = self._graph.get_operations()[count:]
         for old, new in zip(op.outputs, outputs):
             if new is not None and new.dtype == old.dtype:

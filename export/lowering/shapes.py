@@ -26,7 +26,7 @@ def one_of_each(op: tf.Operation, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor
     if new and not single and (whole | new) == 2**named - 1:
         return [tf.reshape(value, op.outputs[0].shape)]
     if begin is None or new or (whole | single) != 2**named - 1:
-        raise NotImplementedError(f"StridedSlice of {op.inputs[0].shape.rank} axes")
+        raise NotImplementedError(f"{op.inputs[0].shape.rank} axes")
     for axis in reversed(range(named)):  # from the last one, so that the others stay where they are
         if single >> axis & 1:
             shape = list(value.shape)

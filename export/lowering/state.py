@@ -30,7 +30,7 @@ def rows_written_over(op: tf.Operation, inputs: Sequence[tf.Tensor]) -> list[tf.
     rows, _, entries = inputs
     indices = tf.get_static_value(op.inputs[1])
     if indices is None or indices.shape[-1] != 1:
-        raise NotImplementedError("TensorScatterUpdate with indices that are not constant rows")
+        raise NotImplementedError("rows that are computed")
     source = np.arange(rows.shape[0], dtype=np.int32)
     source[indices[:, 0]] = rows.shape[0] + np.arange(len(indices))
     return [tf.gather(tf.concat([rows, entries], axis=0), source)]

@@ -99,8 +99,8 @@ def window_of(
         size: places of the window.
         made: the shape of what it makes.
     """
-    strides = tuple(op.get_attr("strides")[1:3])
-    dilations = tuple(_attribute(op, "dilations", [1, 1, 1, 1])[1:3])
+    strides = op.get_attr("strides")[1:3]
+    dilations = _attribute(op, "dilations", [1, 1, 1, 1])[1:3]
     explicit = _attribute(op, "explicit_paddings", [])
     before, after = [], []
     for axis in (0, 1):
@@ -119,8 +119,8 @@ def window_of(
         height,
         width,
         size,
-        strides,
-        dilations,
+        (strides[0], strides[1]),
+        (dilations[0], dilations[1]),
         (before[0], before[1]),
         (after[0], after[1]),
         (made[1], made[2]),

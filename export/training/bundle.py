@@ -8,6 +8,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from common.errors import UserError
 from export.attached import attach
 from export.convert import converted
 from export.subject import Subject
@@ -50,10 +51,12 @@ def write_bundle(subject: Subject, path: Path) -> Bundle:
     Raises:
         UserError: nothing is trained, or an operation has no counterpart in LiteRT.
     """
+    if not subject.trained:
+        raise UserError(
+            f"{WHAT}: nothing of this network is trained; select layers, or export tflite"
+        )
     sizes = bundle_sizes(subject)
-    signatures = Signatures(
-        subject.network, subject.trained, sizes, subject.config.weight_decay
-    )
+    signatures = Signatures(subject.network, subject.trained, sizes, subject.config.weight_decay)
     module = tf.Module()
     module.state = signatures.state
     leaves = signatures.leaves.in_order

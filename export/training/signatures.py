@@ -8,8 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from export.training.dropout import DropoutInput, GivenMasks, dropout_inputs
 from export.lowering.graph import built_in
+from export.training.dropout import GivenMasks, dropout_inputs
 from export.training.scores import betti_numbers, layer_distances
 from models.batch_part import BatchPart
 from models.network import Network
@@ -78,9 +78,7 @@ class Signatures:
         masks = {one.name: tf.TensorSpec(one.shape, tf.float32) for one in self.dropout}
         pooled = [layers, sizes.pooled, sizes.pooled]
         return {
-            "infer": built_in(
-                self._infer, {"images": tf.TensorSpec([1, *pixels], tf.float32)}
-            ),
+            "infer": built_in(self._infer, {"images": tf.TensorSpec([1, *pixels], tf.float32)}),
             "train": built_in(self._train, {**batch, **masks}),
             "accumulate": built_in(self.accumulate, {**batch, "momentum": scalar, **masks}),
             "apply": built_in(self._apply, {"learning_rate": scalar}),
@@ -89,9 +87,7 @@ class Signatures:
             "distances": built_in(
                 self._distances, {"images": tf.TensorSpec([sizes.pair, *pixels], tf.float32)}
             ),
-            "scores": built_in(
-                betti_numbers, {"distances": tf.TensorSpec(pooled, tf.float32)}
-            ),
+            "scores": built_in(betti_numbers, {"distances": tf.TensorSpec(pooled, tf.float32)}),
         }
 
     def _lean(self, masks: Sequence[tf.Tensor] = ()) -> LeanGradients:
@@ -102,9 +98,7 @@ class Signatures:
 
         # What is computed once more would not be: without control dependencies, the converter
         # takes the first result again.
-        return LeanGradients(
-            self._network.model, self.leaves, recompute=Recompute.NONE, draw=draw
-        )
+        return LeanGradients(self._network.model, self.leaves, recompute=Recompute.NONE, draw=draw)
 
     def _infer(self, images: tf.Tensor) -> Results:
         return {"logits": self._lean().logits(images)}
@@ -168,4 +162,3 @@ class Signatures:
 
     def _distances(self, images: tf.Tensor) -> Results:
         return {"distances": layer_distances(self._network, images)}
-

@@ -33,8 +33,8 @@ def few_values(*shape):
 
 def same(function, *arrays, atol=1e-5, compiled=False):
     """``function`` in TensorFlow, and by what stands for its operations."""
-    # Else not compiled: oneDNN's gradient of a 1x1 kernel by strides of 2 is wrong for 3 channels, on
-    # processors without AVX-512.
+    # Else not compiled: oneDNN's gradient of a 1x1 kernel by strides of 2 is wrong for 3 channels
+    # on processors without AVX-512.
     whole = tf.function(function, autograph=False) if compiled else function
     wanted = whole(*map(tf.constant, arrays))
     specs = {f"x{i}": tf.TensorSpec(array.shape, array.dtype) for i, array in enumerate(arrays)}

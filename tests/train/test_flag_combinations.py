@@ -62,6 +62,8 @@ REFUSED = {
     "--recompute none --frozen stock": "goes with --frozen lean: the stock step keeps everything",
     "--reuse_runs runs --train_type prunetrain": "select once, not with --train_type prune_traini",
     "--reuse_runs runs --select_at_epoch 1": "does not go with --select_at_epoch, which trains",
+    "--export keras --select_only": "does nothing with --select_only or --plan",
+    "--export_batch 3 --export tflite": "goes with --export litert_training",
     "--download": "goes with TFDS data sets, not with --dataset_name digits",
     "--download --dataset_name folder": "goes with TFDS data sets, not with --dataset_name folder",
     "--data_dir x": "--data_dir x goes with data sets that lie in a folder, not with --dataset_nam",

@@ -59,12 +59,10 @@ def parse_command(argv: Optional[Sequence[str]] = None) -> Command:
     if ended is not None and (run is not None or "export" not in given):
         raise UserError("--from goes with --export, which says what is to be made of the run")
     if run is not None or ended is not None:
-        flag, folder, may_change = "--resume", run, MAY_CHANGE
-        if ended is not None:
-            flag, folder, may_change = "--from", ended, OF_EXPORT
+        flag, may_change = ("--resume", MAY_CHANGE) if ended is None else ("--from", OF_EXPORT)
         if path is not None:
             raise UserError(f"--config does not go with {flag}, which has the run's own")
-        config = _of_run(flag, folder, given, may_change)
+        config = _of_run(flag, run if ended is None else ended, given, may_change)
     else:
         config = resolve(RunConfig(**{**({} if path is None else _from_file(path)), **given}))
     if only_print:
@@ -77,9 +75,7 @@ def parse_command(argv: Optional[Sequence[str]] = None) -> Command:
     )
 
 
-def _of_run(
-    flag: str, run: str, given: dict[str, Any], may_change: Collection[str]
-) -> RunConfig:
+def _of_run(flag: str, run: Any, given: dict[str, Any], may_change: Collection[str]) -> RunConfig:
     """The configuration of an earlier run, with what may be given anew."""
     where = f"{flag} {run}"
     path = user_path(run, flag) / "config.json"
