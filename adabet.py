@@ -77,7 +77,9 @@ class Selection:
         >>> selection = select_layers(small_model(), pictures(), rho=0.5)
         >>> selection.figure("my model").savefig("/dev/null", format="png")
         """
-        from train.report.selection_figure import selection_figure  # matplotlib takes a second to import
+        from train.report.selection_figure import (
+            selection_figure,  # matplotlib takes a second to import
+        )
 
         return selection_figure(self.chosen, title)
 

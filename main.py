@@ -21,9 +21,10 @@ def _run(argv: Sequence[str] | None) -> int:
     # Here, and not above, so that a signal finds its handler as early as can be.
     from common.environment import load_tensorflow
     from train.config.command_line import parse_command
+    from train.config.instead import ExportOf
 
     command = parse_command(argv)
-    if command.instead is not None:
+    if command.instead is not None and not isinstance(command.instead, ExportOf):
         from train.run.instead import carry_out_instead
 
         return carry_out_instead(command.config, command.instead)
@@ -34,7 +35,15 @@ def _run(argv: Sequence[str] | None) -> int:
     note = reserve_region()
     if note is not None:
         print(f"main.py: note: {note}", file=sys.stderr)
-    run(command.config, command.resumed)
+    if command.config.export is None:
+        run(command.config, command.resumed)
+        return 0
+    from export.story import export_ended_run, export_run
+
+    if command.instead is None:
+        run(command.config, command.resumed, export_ended_run)
+    else:
+        export_run(command.config, command.instead.run)
     return 0
 
 

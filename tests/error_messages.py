@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Optional
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("common", "models", "selection", "train", "reproduce")
-ERRORS = ("UserError", "RunError", "WeightsError")
+ROOMS = ("common", "models", "selection", "train", "export", "device", "reproduce")
+ERRORS = ("UserError", "RunError", "WeightsError", "Problem")
 
 
 def messages() -> set[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
+from device.options import build_parser as build_device_parser
 from main import main
 from reproduce import __main__ as reproduce
 from reproduce.command_line import build_parser as build_reproduce_parser
@@ -108,7 +109,7 @@ def test_files_that_are_named_are_there(document):
 
 @pytest.mark.parametrize("document", [name for name in DOCUMENTS if name != "CHANGELOG.md"])
 def test_flags_that_are_named_exist(document):
-    parsers = (build_parser(), build_reproduce_parser())
+    parsers = (build_parser(), build_reproduce_parser(), build_device_parser())
     known = {flag for one in parsers for action in one._actions for flag in action.option_strings}
     named = set(re.findall(r"`(--[\w-]+)", text_of(document)))
     assert named <= known | {"--no-FLAG"}

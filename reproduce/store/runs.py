@@ -45,9 +45,11 @@ _NOT_IN_KEY = (
     "memory_accounting",
     "checkpoint_every",
     "reuse_runs",
+    "export",
+    "export_batch",
 )
 _PATHS = ("data_dir", "cache_dir", "weights", "selection_file")
-_REFUSED = ("output_dir", "run_name", "profile_file", "reuse_runs")
+_REFUSED = ("output_dir", "run_name", "profile_file", "reuse_runs", "export")
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +107,8 @@ class RunSpec:
         That is every setting of ``RunConfig`` (aliases and the paper's defaults filled in), however
         it was written on the command line, except where things lie (``output_dir``, ``run_name``,
         ``data_dir``, ``cache_dir``, ``download``), what is only printed (``memory_accounting``),
-        how often a run can be resumed (``checkpoint_every``) and what it need not train again
-        (``reuse_runs``). In place of a file (``weights``,
+        how often a run can be resumed (``checkpoint_every``), what it need not train again
+        (``reuse_runs``) and what else is made of it (``export``). In place of a file (``weights``,
         ``selection_file``) stands the SHA-256 of its content; ``data`` is that of the names and
         contents of the files in ``data_dir`` (of a CSV file, its own and those of the pictures that
         it names; for a TFDS set of that set's, and not with ``--download``, which changes them);

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Optional, Union
@@ -15,8 +15,8 @@ from common.command_line import OneLineParser
 from common.errors import UserError
 from common.files import user_path
 from common.outside_json import read_outside_json
-from train.config.flag_combinations import MAY_CHANGE, as_typed
-from train.config.instead import Instead, Prediction, add_flags, taken_from
+from train.config.flag_combinations import MAY_CHANGE, OF_EXPORT, as_typed
+from train.config.instead import ExportOf, Instead, Prediction, add_flags, taken_from
 from train.config.resolve import resolve
 from train.config.run_config import RunConfig
 
@@ -60,10 +60,12 @@ def parse_command(argv: Optional[Sequence[str]] = None) -> Command:
     path, only_print, run = (given.pop(name) for name in ("config", "print_config", "resume"))
     if isinstance(instead, Prediction):
         config = resolve(RunConfig(**_of_run(f"--predict {instead.run}", instead.run)))
+    elif isinstance(instead, ExportOf):
+        config = _changed("--from", instead.run, given, OF_EXPORT)
     elif run is not None:
         if path is not None:
             raise UserError("--config does not go with --resume, which has the run's own")
-        config = _resumed(run, given)
+        config = _changed("--resume", user_path(run, "--resume"), given, MAY_CHANGE)
     else:
         config = resolve(RunConfig(**{**({} if path is None else _from_file(path)), **given}))
     if only_print:
@@ -72,14 +74,14 @@ def parse_command(argv: Optional[Sequence[str]] = None) -> Command:
     return Command(config, None if run is None else user_path(run, "--resume"), instead)
 
 
-def _resumed(run: str, given: dict[str, Any]) -> RunConfig:
+def _changed(flag: str, run: Path, given: dict[str, Any], may_change: Collection[str]) -> RunConfig:
     """The configuration of an earlier run, with what may be given anew."""
-    where = f"--resume {run}"
-    stored = _of_run(where, user_path(run, "--resume"))
+    where = f"{flag} {run}"
+    stored = _of_run(where, run)
     before = resolve(RunConfig(**stored))
     config = resolve(RunConfig(**{**stored, **given}))
     for name in given:
-        if name not in MAY_CHANGE and getattr(config, name) != getattr(before, name):
+        if name not in may_change and getattr(config, name) != getattr(before, name):
             raise UserError(
                 f"{as_typed(config, name)} contradicts {where}, which was begun with "
                 f"{as_typed(before, name)}: leave it out, or start a new run"

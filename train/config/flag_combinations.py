@@ -15,6 +15,7 @@ from models.model_file import is_path
 from models.registry import BACKBONES
 from selection.registry import TRAIN_TYPES, TrainType, train_type_named
 from train.config import paper_constants as paper
+from train.config.export_format import ExportFormat
 from train.config.run_config import RunConfig
 from train.config.test_share import share_of
 from train.features.kept_mode import KeptMode
@@ -181,7 +182,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         (
             *("select_at_epoch", "save_weights", "checkpoint_every", "augment_draws"),
-            *("cache_features", "reuse_runs"),
+            *("cache_features", "reuse_runs", "export"),
         ),
         "does nothing with --select_only or --plan, which train nothing",
         _trains,
@@ -196,6 +197,11 @@ RULES: tuple[Rule, ...] = (
         ("head",),
         "does not go with --keep_head, whose classifier competes like any layer",
         lambda config: not config.keep_head,
+    ),
+    Rule(
+        ("export_batch",),
+        "goes with --export litert_training",
+        lambda config: config.export is ExportFormat.LITERT_TRAINING,
     ),
     Rule(
         ("skip_bad_images",),
@@ -232,8 +238,10 @@ RULES: tuple[Rule, ...] = (
 # compared with those of the run by their digests, num_epochs where the step is known.
 MAY_CHANGE = (
     *("num_epochs", "max_steps", "checkpoint_every", "memory_accounting"),
-    *("data_dir", "cache_dir", "download", "weights"),
+    *("data_dir", "cache_dir", "download", "weights", "export", "export_batch"),
 )
+# Those that --from takes, which makes a file of a run that has ended.
+OF_EXPORT = ("export", "export_batch", "data_dir", "cache_dir", "download")
 
 
 def asks_for(config: RunConfig, name: str) -> bool:

@@ -21,6 +21,7 @@ _RANGES = (
     ("batch_size", 1, math.inf),
     ("eval_batch_size", 1, math.inf),
     ("micro_batch", 1, math.inf),
+    ("export_batch", 1, math.inf),
     ("input_size", 1, math.inf),
     ("num_epochs", 0, math.inf),
     ("max_steps", 0, math.inf),

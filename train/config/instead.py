@@ -40,7 +40,13 @@ class PageAnew(NamedTuple):
     run: Path
 
 
-Instead = Union[Description, Prediction, Comparison, PageAnew]
+class ExportOf(NamedTuple):
+    """``--export --from``: a file is made of an ended ``run``, whose configuration it is."""
+
+    run: Path
+
+
+Instead = Union[Description, Prediction, Comparison, PageAnew, ExportOf]
 
 # Which other flags go with each; None for all that a run has.
 _GOES_WITH: dict[str, Optional[tuple[str, ...]]] = {
@@ -48,6 +54,7 @@ _GOES_WITH: dict[str, Optional[tuple[str, ...]]] = {
     "predict": ("json", "print_config"),
     "compare": ("output_dir", "print_config"),
     "report": ("print_config",),
+    "from": None,
 }
 
 
@@ -83,6 +90,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="print a table of these finished runs, and write compare.html into --output_dir",
     )
     parser.add_argument(
+        "--from",
+        default=None,
+        metavar="RUN_DIR",
+        help="with --export: of the run in this folder, which has ended and kept its weights",
+    )
+    parser.add_argument(
         "--report",
         default=None,
         metavar="RUN_DIR",
@@ -103,6 +116,8 @@ def taken_from(given: dict[str, Any]) -> Optional[Instead]:
         raise UserError("--json goes with --predict")
     if asked:
         _check_others(given, asked[0])
+    if asked == ["from"]:
+        _check_export(given)
     values = {name: given.pop(name) for name in (*_GOES_WITH, "json")}
     if not asked:
         return None
@@ -111,6 +126,8 @@ def taken_from(given: dict[str, Any]) -> Optional[Instead]:
         return Description()
     if asked == ["compare"]:
         return Comparison(tuple(user_path(one, "--compare") for one in value))
+    if asked == ["from"]:
+        return ExportOf(user_path(value, "--from"))
     if asked == ["report"]:
         return PageAnew(user_path(value, "--report"))
     run, *pictures = value
@@ -121,6 +138,13 @@ def taken_from(given: dict[str, Any]) -> Optional[Instead]:
         tuple(user_path(picture, "--predict") for picture in pictures),
         bool(values["json"]),
     )
+
+
+def _check_export(given: dict[str, Any]) -> None:
+    if "export" not in given or given["resume"] is not None:
+        raise UserError("--from goes with --export, which says what is to be made of the run")
+    if given["config"] is not None:
+        raise UserError("--config does not go with --from, which has the run's own")
 
 
 def _check_others(given: dict[str, Any], asked: str) -> None:

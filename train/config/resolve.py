@@ -46,6 +46,8 @@ def resolve(config: RunConfig) -> RunConfig:
     config = replace(config, model_name=backbone.file or backbone.name)
     if config.memory_budget is None:
         config = _filled_in(config, rho=paper.RHO)
+    if config.export is not None and config.save_weights == "none":
+        config = replace(config, save_weights="last")  # so that it can be made again
     config = _filled_in(
         config,
         input_size=backbone.input_size,

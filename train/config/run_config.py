@@ -17,6 +17,7 @@ from selection.homology_mode import HomologyMode
 from selection.registry import TRAIN_TYPES
 from selection.selection_mode import SelectionMode
 from train.config import paper_constants as paper
+from train.config.export_format import ExportFormat
 from train.features.kept_mode import KeptMode
 
 
@@ -166,6 +167,19 @@ class RunConfig:
         "none",
         "write the retrained network to weights.h5 (a pruned one fits no backbone any more)",
         choices=("none", "best", "last"),
+    )
+    export: Optional[ExportFormat] = _flag(
+        None,
+        "write the retrained network as a file for other programs, too: for Keras, as a "
+        "SavedModel, for LiteRT, or for LiteRT as a file that trains itself (docs/device.md); "
+        "keeps its weights, --save_weights last where nothing else is said",
+        ExportFormat,
+    )
+    export_batch: Optional[int] = _flag(
+        None,
+        "images at a time in the training step of --export litert_training (default: as many as "
+        "this run computes at a time)",
+        int,
     )
     bn_mode: str = _flag(
         "inference",

@@ -66,13 +66,15 @@ class Leaves:
     Attributes:
         whole: the variables that are trained wholly.
         variables: what the optimizer updates: those, then the slices.
+        in_order: the leaf of each of ``variables``.
     """
 
     def __init__(self, trained: Sequence[Trained]) -> None:
         self._by_variable = {one.variable.ref(): Leaf(one) for one in trained}
         leaves = list(self._by_variable.values())
         self.whole = [leaf.variable for leaf in leaves if not leaf.is_slice]
-        self.variables = [*self.whole, *(leaf.variable for leaf in leaves if leaf.is_slice)]
+        self.in_order = sorted(leaves, key=lambda leaf: leaf.is_slice)
+        self.variables = [leaf.variable for leaf in self.in_order]
 
     def find(self, variable: Optional[tf.Variable]) -> Optional[Leaf]:
         """The leaf of a variable of the network; None if it is not trained, or there is none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Optional
 
@@ -11,6 +12,8 @@ import tensorflow as tf
 
 from common.errors import RunError, UserError, in_one_line
 from common.signals import no_signals
+from models.network import Network
+from selection.selection import Selection
 from train.checkpoint.archive import Archive
 from train.config.run_config import RunConfig
 from train.data.batches import eval_batches, training_batches
@@ -40,11 +43,18 @@ OUT_OF_MEMORY = (
 )
 
 
-def run(config: RunConfig, resumed: Optional[Path] = None) -> Optional[RunResult]:
+# What is done with a run that went to its end: setting, network, latest selection, folder.
+Afterwards = Callable[[Setting, Network, Selection, Path], None]
+
+
+def run(
+    config: RunConfig, resumed: Optional[Path] = None, afterwards: Optional[Afterwards] = None
+) -> Optional[RunResult]:
     """One run of ``main.py``; prints as it goes and leaves ``<output_dir>/<run_name>/``.
 
     Args:
         resumed: the folder of an earlier run to go on with, of which ``config`` is.
+        afterwards: called at the end, when everything is written.
 
     Returns:
         Its result; None if it was finished before.
@@ -96,6 +106,8 @@ def run(config: RunConfig, resumed: Optional[Path] = None) -> Optional[RunResult
     with no_signals():  # it is all there: who ends it now has not interrupted anything
         result = recorder.finish("completed")
     assert result is not None
+    if afterwards is not None:
+        afterwards(setting, recorder.network, recorder.stage.selection, recorder.directory.path)
     return result
 
 

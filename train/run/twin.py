@@ -26,7 +26,7 @@ _MAY_DIFFER = {
     *("selection_seed", "aggregation", "selection_mode", "homology", "fisher", "stability"),
     *("selection_file", "profile", "profile_file", "step_times", "interval", "prune"),
     *("prune_ratio", "num_classes", "weights", "data_dir", "cache_dir", "download", "output_dir"),
-    *("run_name", "reuse_runs", "memory_accounting", "checkpoint_every"),
+    *("run_name", "reuse_runs", "memory_accounting", "checkpoint_every", "export", "export_batch"),
 }
 _COMPARED = tuple(one.name for one in fields(RunConfig) if one.name not in _MAY_DIFFER)
 _ENVIRONMENT = ("python", "packages", "device", "git_revision")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Optional, Union
 
 import tensorflow as tf
 
-from models.batch_part import BatchPart, mean_or_share
+from models.batch_part import BatchPart, gradient_of_mean, mean_or_share
 from models.dropout import DropoutMasks
 from models.forward import call_layer
 from models.graph.front import Front
@@ -52,6 +52,7 @@ class LeanGradients:
         front: Optional[Front] = None,
         cut: Optional[FeatureCut] = None,
         recompute: Recompute = Recompute.ALL,
+        draw: Callable[..., DropoutMasks] = DropoutMasks.of,
     ) -> None:
         """``model`` is flat, and ``leaves`` what is trained of it.
 
@@ -60,6 +61,7 @@ class LeanGradients:
                 that has a gradient; None for nothing.
             cut: behind which to begin: in place of images come the values of its tensors.
             recompute: what of a transformer's branches is computed once more on the way back.
+            draw: dropout's masks of a step, for the arguments of ``DropoutMasks.of``.
 
         Raises:
             ValueError: a slice is to be trained of a kind of layer that knows none.
@@ -74,6 +76,7 @@ class LeanGradients:
         self._overrides = merged_layers(leaves)
         self._slices = front
         self._cut = cut
+        self._draw = draw
         self._front: tuple[Unit, ...] = ()
         if cut is not None:
             self._front = self._units[: cut.units]
@@ -89,16 +92,15 @@ class LeanGradients:
         part: Optional[BatchPart] = None,
     ) -> tuple[tf.Tensor, tf.Tensor, list[Optional[tf.Tensor]]]:
         """Mean loss, logits and gradients; see ``LossGradients``."""
-        dropout = DropoutMasks.of(self._model, step, part)
+        dropout = self._draw(self._model, step, part)
         values = self._values_behind_front(images, dropout)
         tape = self._forward_with_tape(self._rest, values, dropout)
         logits = values.pop(self._output)
         losses, gradient = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(
             features=logits, labels=labels
         )
-        gradient /= tf.cast(tf.shape(logits)[0] if part is None else part.total, tf.float32)
         found: WeightGradients = {}
-        self._backward(tape, {self._output: gradient}, found)
+        self._backward(tape, {self._output: gradient_of_mean(gradient, part)}, found)
         gradients = [found.get(variable.ref()) for variable in self._leaves.variables]
         return mean_or_share(losses, part), logits, gradients
 

@@ -1,0 +1,168 @@
+"""Train a bundle on this machine's pictures: python -m device.retrain BUNDLE.tflite --images FOLDER
+
+Leaves, in ``--output``: ``trained.npz`` (the trained variables, sealed by their SHA-256),
+``retrained.tflite`` (the bundle with these in it), ``result.json``, and ``state.npz``, from which
+the same command goes on where it was interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Optional
+
+from device.bundle import Bundle, load_interpreter
+from device.files import sha256_of, write_arrays, write_json
+from device.pictures import Listed, Pictures, listed
+from device.problem import Problem
+from device.rewrite import write_retrained
+from device.scores import score_table, table_text
+from device.training import Plan, Retraining, accuracy, trained_arrays
+
+INTERRUPTED = 130
+MB = 1e6
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """The exit status: 0, 1 (failed), 2 (a mistake, one line) or 130 (interrupted)."""
+    from device.options import parse
+
+    try:
+        return _run(parse(argv))
+    except Problem as problem:
+        print(f"device.retrain: error: {problem}", file=sys.stderr)
+        return problem.status
+
+
+def _run(options: argparse.Namespace) -> int:
+    before = _resident_mb()
+    stopping = _Stopping()
+    say = _Speaker()
+    bundle = Bundle(options.bundle, _interpreter(options))
+    output = options.output or options.bundle.with_suffix(".retrained")
+    output.mkdir(parents=True, exist_ok=True)
+    found = listed(options.images, bundle.classes, options.held_out)
+    train, test = (
+        Pictures(split, bundle.input_size, output / name, _decoding(say, name, split))
+        for name, split in zip(("train", "test"), found)
+    )
+    if options.scores:
+        rows = score_table(bundle, train, say)
+        say(table_text(rows), True)
+        write_json(output / "scores.json", {"layers": rows})
+        return 0
+    say(
+        f"{bundle.about['model']}, {len(bundle.classes)} classes: {len(train)} training and "
+        f"{len(test)} test pictures; writing to {output}",
+        True,
+    )
+    plan = _plan(options, bundle, found[0])
+    job = Retraining(bundle, plan, train, test, output / "state.npz", stopping, say)
+    first = None
+    if not job.progress.lines and not job.progress.batches:
+        first = accuracy(bundle, test)
+        say(f"before training: test {first:.2%}", True)
+    ended = job.run()
+    result = {
+        "status": "completed" if ended else "interrupted",
+        "bundle": str(options.bundle),
+        "bundle_sha256": plan.bundle,
+        "bundle_mb": round(options.bundle.stat().st_size / MB, 3),
+        "epochs": len(job.progress.lines),
+        "test_accuracy_before": first,
+        "test_accuracy": job.progress.lines[-1]["test_accuracy"] if job.progress.lines else first,
+        "seconds_per_image": job.progress.seconds / max(1, job.progress.images),
+        "images": job.progress.images,
+        "resident_mb_before": round(before, 1),
+        "peak_resident_mb": round(_peak_resident_mb(), 1),
+        "threads": options.threads,
+        "xnnpack": options.xnnpack,
+        "metrics": job.progress.lines,
+    }
+    if ended:
+        path = output / "trained.npz"
+        write_arrays(path, *trained_arrays(bundle))
+        result["trained_sha256"] = sha256_of(path)
+        write_retrained(options.bundle, output / "retrained.tflite", bundle.get())
+    write_json(output / "result.json", result)
+    print(json.dumps(result), flush=True)
+    return 0 if ended else INTERRUPTED
+
+
+def _interpreter(options: argparse.Namespace) -> Any:
+    from device.bundle import description_of
+
+    description_of(options.bundle)  # refused before LiteRT says something of its own
+    return load_interpreter(options.bundle, options.threads, options.xnnpack)
+
+
+def _plan(options: argparse.Namespace, bundle: Bundle, train: Listed) -> Plan:
+    own = bundle.about["training"]
+
+    def given(name: str) -> Any:
+        value = getattr(options, name)
+        return own[name] if value is None else value
+
+    return Plan(
+        bundle=sha256_of(options.bundle),
+        images=train.digest(),
+        epochs=options.epochs,
+        batch_size=min(given("batch_size"), len(train.paths)),
+        learning_rate=given("learning_rate"),
+        flip=given("flip"),
+        rotation=given("rotation"),
+        dropout=options.dropout,
+        seed=options.seed,
+    )
+
+
+def _decoding(say: Callable[[str, bool], None], name: str, split: Listed) -> Callable[[int], None]:
+    return lambda number: say(f"decoding {name}: {number} of {len(split.paths)}", False)
+
+
+class _Stopping:
+    """Ctrl-C or SIGTERM asks for the end; the step at hand is finished first."""
+
+    def __init__(self) -> None:
+        self._asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, frame: object) -> None:  # noqa: ARG002
+        if self._asked:
+            raise KeyboardInterrupt
+        self._asked = True
+
+    def __call__(self) -> bool:
+        return self._asked
+
+
+class _Speaker:
+    """Lines on standard output; those that do not stay only on a terminal, over each other."""
+
+    def __init__(self) -> None:
+        self._over = sys.stdout.isatty()
+
+    def __call__(self, line: str, stays: bool) -> None:
+        if stays:
+            print(f"\r\033[K{line}" if self._over else line, flush=True)
+        elif self._over:
+            print(f"\r\033[K{line}", end="", flush=True)
+
+
+def _resident_mb() -> float:
+    """Of this process now; the interpreter of Python and its libraries."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / MB
+
+
+def _peak_resident_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MB
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""Whether a bundle's training step is the trainer's: both on the same real images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from common.errors import RunError
+from device.bundle import Bundle
+from export.lite import interpreter_of
+from export.subject import Subject
+from export.training.signatures import Signatures
+
+CLOSE = 1e-3  # losses in nats; gradients, of the largest entry of each
+
+
+def check_step(subject: Subject, signatures: Signatures, path: Path) -> dict[str, float]:
+    """Gradients of test images by TensorFlow and by the bundle in ``path``, dropout off.
+
+    Returns:
+        ``loss_difference`` in nats, and ``gradient_difference``, of the largest entry of each.
+
+    Raises:
+        RunError: they differ by more than rounding.
+    """
+    bundle = Bundle(path, interpreter_of(path))
+    count = min(bundle.step_images, len(subject.test_images))
+    images = subject.test_images.images.take(np.arange(count)).astype(np.float32)
+    labels = subject.test_images.labels[:count]
+    found = bundle.accumulate(images, labels, total=count, rate=1.0, first=True)
+    momenta = bundle.get()
+    loss = _by_tensorflow(signatures, bundle, images, labels)
+    loss_difference = abs(loss - found.loss)
+    gradient_difference = 0.0
+    for number, momentum in enumerate(signatures.momenta):
+        wanted = momentum.numpy()
+        largest = max(float(np.abs(wanted).max()), 1e-6)
+        gap = float(np.abs(momenta[f"momentum_{number}"] - wanted).max()) / largest
+        gradient_difference = max(gradient_difference, gap)
+    # Written so that a NaN fails as well.
+    if not (loss_difference <= CLOSE and gradient_difference <= CLOSE):
+        raise RunError(
+            f"--export litert_training: the bundle's loss differs from the trainer's by "
+            f"{loss_difference:.3g}, its gradients by {gradient_difference:.3g} of their largest "
+            "entry: it is not kept"
+        )
+    return {"loss_difference": loss_difference, "gradient_difference": gradient_difference}
+
+
+def _by_tensorflow(
+    signatures: Signatures, bundle: Bundle, images: np.ndarray, labels: np.ndarray
+) -> float:
+    """The loss; leaves the gradients, with the other sign, in the momenta of ``signatures``."""
+    filled = bundle.filled(images, labels, total=len(images))
+    masks = [tf.ones(one.shape) for one in signatures.dropout]
+    compiled = tf.function(signatures.accumulate, autograph=False)
+    scalars = tf.constant(1.0), tf.constant(0.0)
+    given = (filled["images"], filled["labels"], filled["shares"])
+    return float(compiled(*map(tf.constant, given), *scalars, *masks)["loss"])
