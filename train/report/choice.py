@@ -15,8 +15,8 @@ from train.report.svg import as_svg, figure_box
 from train.report.tables import Row, number, table, words
 
 _COLUMNS = (
-    *("layer", "name", "type", "b1", "|a|", "parameters", "score", "rank", "rank by size"),
-    *("selected", "by size alone"),
+    *("layer", "name", "type", "b1", "|a|", "parameters", "score", "rank", "size rank"),
+    *("selected", "by size"),
 )
 _PICTURE = (
     "b1, score and activation size |a| of every layer, in execution order, and its ranks by score "
@@ -45,7 +45,7 @@ def how(selection: dict[str, Any]) -> str:
     seen = f" {looked} looked at, in {selection['seconds']:.1f} s." if selection["samples"] else ""
     whole = f"{selection['num_selected']} of {selection['num_layers']} layers are selected, "
     ties = selection["ties_at_cut"]
-    tied = f" {count(ties, 'layer')} had the score at the cut." if ties else ""
+    tied = f" {ties} layers have the score at which it was cut." if ties > 1 else ""
     return f"{whole}chosen by {by}.{seen}{tied}"
 
 
