@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from common.files import read_json, read_lines
+from models.applications import APPLICATIONS
 from models.registry import BACKBONES
 from train.predictions import FILE as PREDICTIONS
 
@@ -40,7 +41,8 @@ class RunRecord:
     def model(self) -> str:
         """The network's title."""
         name = self.config["model_name"]
-        return BACKBONES[name].title if name in BACKBONES else Path(name).name
+        known = BACKBONES.get(name) or APPLICATIONS.get(name)
+        return Path(name).name if known is None else known.title
 
     @property
     def dataset(self) -> str:
