@@ -52,18 +52,19 @@ def draw(directory: RunDirectory, selection: Optional[Selection], title: str) ->
     Args:
         title: of the picture.
     """
-    # Only now: importing matplotlib and drawing take longer than many first steps.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    from train.report import page
-    from train.report.selection_figure import selection_figure
-
     figure = None
     with none_the_worse("selection.png"):
+        # Only now: importing matplotlib and drawing take longer than many first steps.
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        from train.report.selection_figure import selection_figure
+
         if selection is not None:
             figure = selection_figure(selection, title)
             figure.set_dpi(_DPI)
             # As savefig does, but drawn once: it takes a second for a hundred layers.
             directory.write_file("selection.png", FigureCanvasAgg(figure).print_png)
     with none_the_worse("report.html"):
+        from train.report import page
+
         page.write_report(directory.path, figure)
