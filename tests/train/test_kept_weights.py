@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from main import main
+from train.predictions import Predictions
 from train.run import recorder
 from train.trainer import EpochProgress, Trainer
 
 
 @pytest.mark.parametrize(("keep", "expected"), [("none", []), ("best", [1, 3]), ("last", [4])])
 def test_best_is_the_first_of_equal_ones(keep, expected, tmp_path, monkeypatch):
-    tested: list[float] = []
+    tested: list[int] = []
     written: list[int] = []
 
-    def evaluate(*_: object) -> float:
-        tested.append([0.5, 0.5, 0.9, 0.9][len(tested)])
-        return tested[-1]
+    def evaluate(*_: object) -> Predictions:
+        tested.append([5, 5, 1, 1][len(tested)])  # wrong ones, of ten
+        predicted = (np.arange(10) < tested[-1]).astype(np.int64)
+        return Predictions(np.zeros(10, np.int64), predicted, np.full(10, 0.5, np.float32))
 
     def train_part(_: object, batches: object, progress: EpochProgress, *__: object) -> bool:
         progress.batches = progress.samples = 1
