@@ -17,12 +17,8 @@ class _Parser(argparse.ArgumentParser):
         raise Problem(f"{message} (see --help)")
 
 
-def parse(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    """The flags, checked; ``auto`` is None.
-
-    Raises:
-        Problem: an unknown flag, or a value out of its range.
-    """
+def build_parser() -> argparse.ArgumentParser:
+    """What is not given, and is the bundle's then, is None."""
     parser = _Parser(
         prog="python -m device.retrain",
         description="Train a bundle (main.py --export litert_training) on this machine's pictures.",
@@ -54,7 +50,16 @@ def parse(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add("--scores", action="store_true", help="print b1 of every layer on these pictures, and stop")
     add("--threads", type=int, default=os.cpu_count() or 1)
     add("--no-xnnpack", dest="xnnpack", action="store_false", help="less memory, more time")
-    found = parser.parse_args(argv)
+    return parser
+
+
+def parse(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The flags, checked.
+
+    Raises:
+        Problem: an unknown flag, or a value out of its range.
+    """
+    found = build_parser().parse_args(argv)
     for name, low, high in (
         ("epochs", 0, math.inf),
         ("batch_size", 1, math.inf),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -39,7 +38,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    before = _resident_mb()
+    before = _resident_mb("VmRSS")
     stopping = _Stopping()
     say = _Speaker()
     bundle = Bundle(options.bundle, _interpreter(options))
@@ -78,7 +77,7 @@ def _run(options: argparse.Namespace) -> int:
         "seconds_per_image": job.progress.seconds / max(1, job.progress.images),
         "images": job.progress.images,
         "resident_mb_before": round(before, 1),
-        "peak_resident_mb": round(_peak_resident_mb(), 1),
+        "peak_resident_mb": round(_resident_mb("VmHWM"), 1),
         "threads": options.threads,
         "xnnpack": options.xnnpack,
         "metrics": job.progress.lines,
@@ -154,14 +153,14 @@ class _Speaker:
             print(f"\r\033[K{line}", end="", flush=True)
 
 
-def _resident_mb() -> float:
-    """Of this process now; the interpreter of Python and its libraries."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * resource.getpagesize() / MB
+def _resident_mb(figure: str) -> float:
+    """Of this process: ``VmRSS`` now, or ``VmHWM``, the most it was.
 
-
-def _peak_resident_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MB
+    Not by ``getrusage``, whose peak begins with that of the program that started this one.
+    """
+    with open("/proc/self/status", encoding="ascii") as file:
+        (line,) = (line for line in file if line.startswith(f"{figure}:"))
+    return int(line.split()[1]) * 1024 / MB
 
 
 if __name__ == "__main__":

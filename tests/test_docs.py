@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from device.options import build_parser as build_device_parser
 from main import main
 from reproduce import __main__ as reproduce
 from reproduce.command_line import build_parser as build_reproduce_parser
@@ -61,6 +62,11 @@ def test_a_command_of_reproduce_is_one(words, monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().out
 
 
+@pytest.mark.parametrize("words", typed("python -m device.retrain"))
+def test_a_command_of_the_device_is_one(words):
+    assert build_device_parser().parse_args(words[3:]).images
+
+
 def test_there_are_commands():
     """Else the two tests above check nothing."""
     assert len(typed("python main.py")) >= 4
@@ -104,7 +110,7 @@ def test_files_that_are_named_are_there(document):
 
 @pytest.mark.parametrize("document", [name for name in DOCUMENTS if name != "CHANGELOG.md"])
 def test_flags_that_are_named_exist(document):
-    parsers = (build_parser(), build_reproduce_parser())
+    parsers = (build_parser(), build_reproduce_parser(), build_device_parser())
     known = {flag for one in parsers for action in one._actions for flag in action.option_strings}
     named = set(re.findall(r"`(--[\w-]+)", text_of(document)))
     assert named <= known | {"--no-FLAG"}
