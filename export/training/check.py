@@ -29,7 +29,7 @@ def check_step(subject: Subject, signatures: Signatures, path: Path) -> dict[str
     count = min(bundle.step_images, len(subject.test_images))
     images = subject.test_images.images.take(np.arange(count)).astype(np.float32)
     labels = subject.test_images.labels[:count]
-    found = bundle.accumulate(images, labels, total=count, rate=1.0, first=True)
+    found = bundle.part(images, labels, count, 1.0, first=True, last=False)
     momenta = bundle.get()
     loss = _by_tensorflow(signatures, bundle, images, labels)
     loss_difference = abs(loss - found.loss)
@@ -55,7 +55,7 @@ def _by_tensorflow(
     """The loss; leaves the gradients, with the other sign, in the momenta of ``signatures``."""
     filled = bundle.filled(images, labels, total=len(images))
     masks = [tf.ones(one.shape) for one in signatures.dropout]
-    compiled = tf.function(signatures.accumulate, autograph=False)
-    scalars = tf.constant(1.0), tf.constant(0.0)
+    compiled = tf.function(signatures.train, autograph=False)
+    numbers = (tf.constant([one]) for one in (1.0, 0.0, 0.0))  # rate, factor, not the last part
     given = (filled["images"], filled["labels"], filled["shares"])
-    return float(compiled(*map(tf.constant, given), *scalars, *masks)["loss"])
+    return float(compiled(*map(tf.constant, given), *numbers, *masks)["loss"])

@@ -123,8 +123,8 @@ def test_masks_are_dropouts(made):
     assert set(np.unique(drawn)) == set(np.unique(mask))
     bundle = opened(path)
     pixels, labels = np.full((STEP, 32, 32, 3), 99.0, np.float32), np.arange(STEP)
-    kept = bundle.accumulate(pixels, labels, STEP, 0.0, True)
-    dropped = bundle.accumulate(pixels, labels, STEP, 0.0, True, bundle.masks(_seeded()))
+    kept = bundle.train(pixels, labels, 0.0)
+    dropped = bundle.train(pixels, labels, 0.0, bundle.masks(_seeded()))
     assert kept.loss != dropped.loss
 
 
