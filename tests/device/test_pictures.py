@@ -54,7 +54,7 @@ def write_pictures(root: Path) -> None:
             folder = root / split / name
             folder.mkdir(parents=True)
             for number in range(4):
-                picture = smooth.resize((90 + number, 60), Image.BICUBIC)
+                picture = smooth.resize((90 + number, 60), Image.Resampling.BICUBIC)
                 picture.save(folder / f"{number}.jpg", quality=90, exif=exif)
             smooth.convert("RGBA").resize((40, 50)).save(folder / "a.png")
             smooth.convert("P").resize((40, 50)).save(folder / "p.PNG")
@@ -70,7 +70,7 @@ def test_files_are_decoded_as_in_the_laboratory(tmp_path):
     for path in sorted((tmp_path / "train/ash").iterdir()):
         if path.suffix == ".txt":
             continue
-        wanted = decode_file(path, 48).astype(int)
+        wanted = np.asarray(decode_file(path, 48)).astype(int)
         found = decoded(path, 48).astype(int)
         # TensorFlow decodes JPEG by a quicker, less exact transform.
         assert np.abs(found - wanted).max() <= (0 if path.suffix.lower() == ".png" else 6), path
