@@ -82,40 +82,44 @@ class Bundle:
             rate: the learning rate.
             masks: dropout's, see :meth:`masks`; None for no dropout.
         """
-        total = len(images)
-        if total <= self.step_images:
-            inputs = self.filled(images, labels, total, masks)
-            found = self._call("train", {**inputs, "learning_rate": np.float32(rate)})
-            return _result(found, labels)
+        total, size = len(images), self.step_images
         loss, correct = 0.0, 0
-        for start in range(0, total, self.step_images):
-            some = slice(start, start + self.step_images)
-            part = self.accumulate(images[some], labels[some], total, rate, not start, masks)
+        for start in range(0, total, size):
+            some = slice(start, start + size)
+            last = start + size >= total
+            part = self.part(images[some], labels[some], total, rate, not start, last, masks)
             loss, correct = loss + part.loss, correct + part.correct
-        self._call("apply", {"learning_rate": np.float32(rate)})
         return StepResult(loss, correct)
 
-    def accumulate(
+    def part(
         self,
         images: np.ndarray,
         labels: np.ndarray,
         total: int,
         rate: float,
         first: bool,
+        last: bool,
         masks: Optional[Iterator[np.ndarray]] = None,
     ) -> StepResult:
-        """Add the gradient of some images of a mini-batch to the momentum.
+        """A part of a step: add the gradient of some images to the momentum.
 
         Args:
             total: images of the whole mini-batch.
-            first: whether these are its first, before which the momentum is scaled.
+            first: whether these are its first: the momentum is scaled.
+            last: whether these are its last: the variables are moved.
         """
+        numbers = {
+            "learning_rate": rate,
+            "momentum": self.about["training"]["momentum"] if first else 1.0,
+            "last": float(last),
+        }
         inputs = {
             **self.filled(images, labels, total, masks),
-            "learning_rate": np.float32(rate),
-            "momentum": np.float32(self.about["training"]["momentum"] if first else 1.0),
+            **{name: np.full(1, number, np.float32) for name, number in numbers.items()},
         }
-        return _result(self._call("accumulate", inputs), labels)
+        found = self._call("train", inputs)
+        predicted = found["logits"][: len(labels)].argmax(axis=1)
+        return StepResult(float(found["loss"]), int((predicted == labels).sum()))
 
     def filled(
         self,
@@ -245,8 +249,3 @@ def load_interpreter(path: Path, threads: int, xnnpack: bool) -> Any:
     return Interpreter(
         model_path=str(path), num_threads=threads, experimental_op_resolver_type=kind
     )
-
-
-def _result(found: Mapping[str, np.ndarray], labels: np.ndarray) -> StepResult:
-    predicted = found["logits"][: len(labels)].argmax(axis=1)
-    return StepResult(float(found["loss"]), int((predicted == labels).sum()))

@@ -18,7 +18,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The flags, as they are typed."""
+    """What is not given, and is the bundle's then, is None."""
     parser = _Parser(
         prog="python -m device.retrain",
         description="Train a bundle (main.py --export litert_training) on this machine's pictures.",
@@ -54,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def parse(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    """The flags, checked; ``auto`` is None.
+    """The flags, checked.
 
     Raises:
         Problem: an unknown flag, or a value out of its range.

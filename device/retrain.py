@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
-from device.bundle import Bundle, load_interpreter
+from device.bundle import Bundle, description_of, load_interpreter
 from device.files import sha256_of, write_arrays, write_json
+from device.options import parse
 from device.pictures import Listed, Pictures, listed
 from device.problem import Problem
 from device.rewrite import write_retrained
 from device.scores import score_table, table_text
-from device.training import Plan, Retraining, accuracy, trained_arrays
+from device.training import Plan, Progress, Retraining, trained_arrays
 
 INTERRUPTED = 130
 MB = 1e6
@@ -29,20 +29,22 @@ MB = 1e6
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """The exit status: 0, 1 (failed), 2 (a mistake, one line) or 130 (interrupted)."""
-    from device.options import parse
-
     try:
         return _run(parse(argv))
     except Problem as problem:
         print(f"device.retrain: error: {problem}", file=sys.stderr)
         return problem.status
+    except KeyboardInterrupt:
+        print("device.retrain: interrupted", file=sys.stderr)
+        return INTERRUPTED
 
 
 def _run(options: argparse.Namespace) -> int:
-    before = _resident_mb()
-    stopping = _Stopping()
+    before = _resident_mb("VmRSS")
     say = _Speaker()
-    bundle = Bundle(options.bundle, _interpreter(options))
+    description_of(options.bundle)  # refused before LiteRT says something of its own
+    interpreter = load_interpreter(options.bundle, options.threads, options.xnnpack)
+    bundle = Bundle(options.bundle, interpreter)
     output = options.output or options.bundle.with_suffix(".retrained")
     output.mkdir(parents=True, exist_ok=True)
     found = listed(options.images, bundle.classes, options.held_out)
@@ -61,28 +63,10 @@ def _run(options: argparse.Namespace) -> int:
         True,
     )
     plan = _plan(options, bundle, found[0])
-    job = Retraining(bundle, plan, train, test, output / "state.npz", stopping, say)
-    first = None
-    if not job.progress.lines and not job.progress.batches:
-        first = accuracy(bundle, test)
-        say(f"before training: test {first:.2%}", True)
-    ended = job.run()
-    result = {
-        "status": "completed" if ended else "interrupted",
-        "bundle": str(options.bundle),
-        "bundle_sha256": plan.bundle,
-        "bundle_mb": round(options.bundle.stat().st_size / MB, 3),
-        "epochs": len(job.progress.lines),
-        "test_accuracy_before": first,
-        "test_accuracy": job.progress.lines[-1]["test_accuracy"] if job.progress.lines else first,
-        "seconds_per_image": job.progress.seconds / max(1, job.progress.images),
-        "images": job.progress.images,
-        "resident_mb_before": round(before, 1),
-        "peak_resident_mb": round(_peak_resident_mb(), 1),
-        "threads": options.threads,
-        "xnnpack": options.xnnpack,
-        "metrics": job.progress.lines,
-    }
+    job = Retraining(bundle, plan, train, test, output / "state.npz", say)
+    with _Stopping() as stopping:
+        ended = job.run(stopping)
+    result = _result(options, plan, job.progress, ended, before)
     if ended:
         path = output / "trained.npz"
         write_arrays(path, *trained_arrays(bundle))
@@ -93,11 +77,26 @@ def _run(options: argparse.Namespace) -> int:
     return 0 if ended else INTERRUPTED
 
 
-def _interpreter(options: argparse.Namespace) -> Any:
-    from device.bundle import description_of
-
-    description_of(options.bundle)  # refused before LiteRT says something of its own
-    return load_interpreter(options.bundle, options.threads, options.xnnpack)
+def _result(
+    options: argparse.Namespace, plan: Plan, progress: Progress, ended: bool, before: float
+) -> dict:
+    """The line of JSON; ``before``: resident MB with nothing but Python's modules loaded."""
+    return {
+        "status": "completed" if ended else "interrupted",
+        "bundle": str(options.bundle),
+        "bundle_sha256": plan.bundle,
+        "bundle_mb": round(options.bundle.stat().st_size / MB, 3),
+        "epochs": progress.epoch - 1,
+        "test_accuracy_before": progress.lines[0]["test_accuracy"] if progress.lines else None,
+        "test_accuracy": progress.lines[-1]["test_accuracy"] if progress.lines else None,
+        "seconds_per_image": progress.seconds / max(1, progress.images),
+        "images": progress.images,
+        "resident_mb_before": round(before, 1),
+        "peak_resident_mb": round(_resident_mb("VmHWM"), 1),
+        "threads": options.threads,
+        "xnnpack": options.xnnpack,
+        "metrics": progress.lines,
+    }
 
 
 def _plan(options: argparse.Namespace, bundle: Bundle, train: Listed) -> Plan:
@@ -125,12 +124,20 @@ def _decoding(say: Callable[[str, bool], None], name: str, split: Listed) -> Cal
 
 
 class _Stopping:
-    """Ctrl-C or SIGTERM asks for the end; the step at hand is finished first."""
+    """Inside, Ctrl-C or SIGTERM asks for the end; the step at hand is finished first."""
 
     def __init__(self) -> None:
         self._asked = False
+        self._before: dict = {}
+
+    def __enter__(self) -> _Stopping:
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._ask)
+            self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _ask(self, number: int, frame: object) -> None:  # noqa: ARG002
         if self._asked:
@@ -154,14 +161,14 @@ class _Speaker:
             print(f"\r\033[K{line}", end="", flush=True)
 
 
-def _resident_mb() -> float:
-    """Of this process now; the interpreter of Python and its libraries."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * resource.getpagesize() / MB
+def _resident_mb(figure: str) -> float:
+    """Of this process: ``VmRSS`` now, or ``VmHWM``, the most it was.
 
-
-def _peak_resident_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MB
+    Not by ``getrusage``, whose peak begins with that of the program that started this one.
+    """
+    with open("/proc/self/status", encoding="ascii") as file:
+        (line,) = (line for line in file if line.startswith(f"{figure}:"))
+    return int(line.split()[1]) * 1024 / MB
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ class Progress:
         batches: of it that are done.
         samples: in them; ``loss_sum`` and ``correct`` are of those.
         seconds: in training steps, all in all; of ``images`` images.
-        lines: one for each epoch that is done.
+        lines: one for each epoch that is done, and epoch 0, before any training.
     """
 
     epoch: int = 1
@@ -72,7 +72,6 @@ class Retraining:
 
     Args:
         state: the file that it is kept in.
-        stop: asked after each step: whether to leave it there.
         say: gets a line for people now and then, and whether it stays.
 
     Raises:
@@ -86,12 +85,11 @@ class Retraining:
         train: Pictures,
         test: Pictures,
         state: Path,
-        stop: Callable[[], bool],
         say: Callable[[str, bool], None],
     ) -> None:
         self._bundle, self._plan = bundle, plan
         self._train, self._test = train, test
-        self._state, self._stop, self._say = state, stop, say
+        self._state, self._say = state, say
         self._saved = time.monotonic()
         self.progress = Progress()
         if state.exists():
@@ -118,17 +116,25 @@ class Retraining:
         write_arrays(self._state, about, self._bundle.get())
         self._saved = time.monotonic()
 
-    def run(self) -> bool:
-        """What is left of it; whether it came to its end."""
+    def run(self, stop: Callable[[], bool]) -> bool:
+        """What is left of it; whether it came to its end.
+
+        Args:
+            stop: asked after each step: whether to leave it there.
+        """
+        if not self.progress.lines:
+            first = accuracy(self._bundle, self._test)
+            self.progress.lines.append({"epoch": 0, "test_accuracy": first})
+            self._say(f"before training: test {first:.2%}", True)
         while self.progress.epoch <= self._plan.epochs:
-            if not self._epoch():
+            if not self._epoch(stop):
                 self.save()
                 return False
             self._end_epoch()
             self.save()
         return True
 
-    def _epoch(self) -> bool:
+    def _epoch(self, stop: Callable[[], bool]) -> bool:
         """What is left of the present epoch; whether all of it was done."""
         plan, now = self._plan, self.progress
         per_epoch = math.ceil(len(self._train) / plan.batch_size)
@@ -161,7 +167,7 @@ class Retraining:
             now.loss_sum += found.loss * len(images)
             now.correct += found.correct
             self._say(self._line(per_epoch), False)
-            if self._stop() and now.batches < per_epoch:
+            if stop() and now.batches < per_epoch:
                 return False
             if time.monotonic() - self._saved > SAVE_SECONDS:
                 self.save()

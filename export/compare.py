@@ -44,7 +44,7 @@ class Agreement:
         return self.difference <= CLOSE * max(1.0, self.largest)
 
 
-class TestLogits:
+class ReferenceLogits:
     """What the trained network makes of its test images, computed once.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -14,10 +15,10 @@ import numpy as np
 import tensorflow as tf
 
 from common.errors import UserError
-from common.files import read_json, write_json
+from common.files import read_json, sync, write_json
 from common.units import MB
 from common.wording import shown
-from export.compare import Agreement, TestLogits, require_close
+from export.compare import Agreement, ReferenceLogits, require_close
 from export.keras_model import write_keras, write_saved_model
 from export.lite import LiteLogits, write_tflite
 from export.subject import Subject
@@ -37,9 +38,10 @@ _FEW = 64  # test images that are compared where no accuracy is asked for
 def export_ended_run(
     setting: Setting, network: Network, selection: Selection, folder: Path
 ) -> None:
-    """Of a run that has just ended; with ``--save_weights best``, of its best epoch."""
-    if setting.config.save_weights == "best":
-        load_h5(network.model, str(folder / "weights.h5"))
+    """Of a run that has just ended, with the weights that it has kept."""
+    weights = folder / "weights.h5"
+    if weights.exists():  # of its best epoch, or of the run that its training was taken from
+        load_h5(network.model, str(weights))
     export(Subject(setting.config, setting.data, network, selection, folder))
 
 
@@ -68,12 +70,6 @@ def export(subject: Subject) -> None:
     """
     asked = subject.config.export
     assert asked is not None
-    if subject.network.batch_statistics:
-        raise UserError(
-            f"--export {asked} does not go with --bn_mode paper for "
-            f"{subject.network.backbone.title}: what it says of an image depends on the others of "
-            "its batch"
-        )
     print(f"exporting {asked} ...", flush=True)
     for name, found in _MAKERS[asked](subject).items():
         path = subject.folder / RECORD
@@ -104,8 +100,11 @@ def _made(
         found = check(temporary)
         if exact:
             require_close(found, f"--export {subject.config.export}", path)
-        _remove(path)
-        temporary.rename(path)
+        if temporary.is_dir():
+            _remove(path)  # which no other folder can take the place of
+        else:
+            sync(temporary)
+        os.replace(temporary, path)
     finally:
         _remove(temporary)
     size = _size(path) / MB
@@ -128,7 +127,7 @@ def _keras(subject: Subject) -> dict[str, dict]:
         model = tf.keras.models.load_model(path, compile=False)
         return tests.agreement(lambda images: model(_floats(images), training=False).numpy())
 
-    tests = TestLogits(subject, _FEW)
+    tests = ReferenceLogits(subject, _FEW)
     return {"model.keras": _made(subject, "model.keras", lambda p: write_keras(subject, p), check)}
 
 
@@ -137,14 +136,14 @@ def _saved_model(subject: Subject) -> dict[str, dict]:
         serve = tf.saved_model.load(str(path)).signatures["serving_default"]
         return tests.agreement(lambda images: serve(images=_floats(images))["logits"].numpy())
 
-    tests = TestLogits(subject, _FEW)
+    tests = ReferenceLogits(subject, _FEW)
     made = _made(subject, "saved_model", lambda path: write_saved_model(subject, path), check)
     return {"saved_model": made}
 
 
 def _tflite(subject: Subject) -> dict[str, dict]:
     """Both of them, and their accuracy on all test images."""
-    tests = TestLogits(subject)
+    tests = ReferenceLogits(subject)
     made = {}
     for name, int8 in (("model.tflite", False), ("model_int8.tflite", True)):
         made[name] = _made(
@@ -162,7 +161,7 @@ def _litert_training(subject: Subject) -> dict[str, dict]:
         bundle = write_bundle(subject, path)
         return check_step(subject, bundle.signatures, path)
 
-    tests = TestLogits(subject, _FEW)
+    tests = ReferenceLogits(subject, _FEW)
     name = "training.tflite"
     found = _made(
         subject,

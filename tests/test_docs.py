@@ -66,6 +66,11 @@ def test_a_command_of_reproduce_is_one(words, monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().out
 
 
+@pytest.mark.parametrize("words", typed("python -m device.retrain"))
+def test_a_command_of_the_device_is_one(words):
+    assert build_device_parser().parse_args(words[3:]).images
+
+
 def test_there_are_commands():
     """Else the two tests above check nothing."""
     assert len(typed("python main.py")) >= 4

@@ -80,19 +80,12 @@ class MomentumSum:
 
     def finish(self) -> None:
         """w <- w - d w + v, and the next step."""
-        done = take_step(self._variables, self._momenta, self._decay(self._iterations))
-        with tf.control_dependencies(done):
-            self._iterations.assign_add(1)
-
-
-def take_step(
-    variables: Sequence[tf.Variable], momenta: Sequence[tf.Variable], decay: tf.Tensor
-) -> list[tf.Operation]:
-    """w <- w - d w + v, one variable at a time; what is to be waited for."""
-    before: list[tf.Operation] = []
-    for variable, momentum in zip(variables, momenta):
+        decay = self._decay(self._iterations)
+        before: list[tf.Operation] = []
+        for variable, momentum in zip(self._variables, self._momenta):
+            with tf.control_dependencies(before):
+                decayed = variable.assign_sub(decay * variable.read_value(), read_value=False)
+            with tf.control_dependencies([decayed]):
+                before = [variable.assign_add(momentum.read_value(), read_value=False)]
         with tf.control_dependencies(before):
-            decayed = variable.assign_sub(decay * variable.read_value(), read_value=False)
-        with tf.control_dependencies([decayed]):
-            before = [variable.assign_add(momentum.read_value(), read_value=False)]
-    return before
+            self._iterations.assign_add(1)

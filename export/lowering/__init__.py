@@ -9,7 +9,7 @@
     elements.py      derivatives element by element, the error function
     bits.py          masks of one bit per element
     shapes.py        tensors of more axes than LiteRT's kernels take
-    state.py         variables; the loss; rows that are written over
+    others.py        the loss; rows that are written over
 
 A rule gets the operation (for its attributes and static shapes) and its inputs in the new graph,
 and returns what stands for its outputs: the same numbers up to rounding, for any input. So the

@@ -12,9 +12,9 @@ from export.lowering import (
     convolutions,
     elements,
     normalization,
+    others,
     pooling,
     shapes,
-    state,
 )
 
 # None where nobody may read an output.
@@ -42,11 +42,9 @@ _RULES: Mapping[str, Rule] = {
     "RsqrtGrad": elements.of_output(lambda y: -0.5 * y * y * y),
     "SqrtGrad": elements.of_output(lambda y: 0.5 / y),
     "ReciprocalGrad": elements.of_output(lambda y: -y * y),
-    "AssignAddVariableOp": state.assign_changed(lambda before, value: before + value),
-    "AssignSubVariableOp": state.assign_changed(lambda before, value: before - value),
-    "TensorScatterUpdate": state.rows_written_over,
-    "SparseSoftmaxCrossEntropyWithLogits": state.cross_entropy,
-    "Empty": state.any_values,
+    "TensorScatterUpdate": others.rows_written_over,
+    "SparseSoftmaxCrossEntropyWithLogits": others.cross_entropy,
+    "Empty": others.any_values,
 }
 _OF_64_BITS: Mapping[str, Rule] = {
     "Bitcast": bits.eight_bytes,

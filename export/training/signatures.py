@@ -15,10 +15,8 @@ from models.batch_part import BatchPart
 from models.network import Network
 from models.recompute import Recompute
 from models.trained import Trained
-from train.config.paper_constants import MOMENTUM
 from train.gradients.lean.gradients import LeanGradients
 from train.gradients.leaves import Leaves
-from train.micro_batches import take_step
 
 Results = dict[str, tf.Tensor]
 
@@ -28,7 +26,7 @@ class BundleSizes:
     """How many images a bundle's signatures take.
 
     Attributes:
-        step: of ``train`` and ``accumulate``.
+        step: of ``train``.
         pooled: that the scores are of.
         pair: of ``distances`` at a time: two blocks of half as many.
     """
@@ -68,20 +66,21 @@ class Signatures:
         """Concrete functions by the names of the signatures."""
         pixels = self._network.model.input_shape[1:]
         sizes, layers = self._sizes, len(self._network.layers)
-        scalar = tf.TensorSpec([], tf.float32)
+        # Not without an axis: where LiteRT 2.1 to 2.3 is given such an input on ARM, it ends.
+        number = tf.TensorSpec([1], tf.float32)
         batch = {
             "images": tf.TensorSpec([sizes.step, *pixels], tf.float32),
             "labels": tf.TensorSpec([sizes.step], tf.int32),
             "shares": tf.TensorSpec([sizes.step], tf.float32),
-            "learning_rate": scalar,
+            "learning_rate": number,
+            "momentum": number,
+            "last": number,
         }
         masks = {one.name: tf.TensorSpec(one.shape, tf.float32) for one in self.dropout}
         pooled = [layers, sizes.pooled, sizes.pooled]
         return {
             "infer": built_in(self._infer, {"images": tf.TensorSpec([1, *pixels], tf.float32)}),
-            "train": built_in(self._train, {**batch, **masks}),
-            "accumulate": built_in(self.accumulate, {**batch, "momentum": scalar, **masks}),
-            "apply": built_in(self._apply, {"learning_rate": scalar}),
+            "train": built_in(self.train, {**batch, **masks}),
             "get": built_in(self._get, {}),
             "set": built_in(self._set, self._state_specs()),
             "distances": built_in(
@@ -103,41 +102,43 @@ class Signatures:
     def _infer(self, images: tf.Tensor) -> Results:
         return {"logits": self._lean().logits(images)}
 
-    def _train(
-        self,
-        images: tf.Tensor,
-        labels: tf.Tensor,
-        shares: tf.Tensor,
-        rate: tf.Tensor,
-        *masks: tf.Tensor,
-    ) -> Results:
-        found = self.accumulate(images, labels, shares, rate, tf.constant(MOMENTUM), *masks)
-        self._apply(rate)
-        return found
-
-    def accumulate(
+    def train(
         self,
         images: tf.Tensor,
         labels: tf.Tensor,
         shares: tf.Tensor,
         rate: tf.Tensor,
         factor: tf.Tensor,
+        last: tf.Tensor,
         *masks: tf.Tensor,
     ) -> Results:
-        """v <- factor v - rate g, g being the gradient of the images' share of the mean loss."""
+        """A step of SGDW, or a part of one: v <- factor v - rate g, w <- w - last (decay w - v).
+
+        A mini-batch that is too large for one call is taken in several: ``factor`` is the
+        momentum's in the first of them and 1 in the others, ``last`` 1 in the last one and 0 in the
+        others. One function does for both, because XNNPACK packs the weights of each signature
+        anew.
+
+        Args:
+            images: raw pixels, as many as a call takes.
+            labels: int32.
+            shares: of each image in the mean loss of its mini-batch: 1 / images, 0 for one that
+                only fills up.
+            rate, factor, last: float32 ``[1]``.
+            masks: dropout's.
+        """
         part = BatchPart(tf.constant(0), tf.constant(self._sizes.step), shares)
         step = tf.constant(0, tf.int64)  # of masks that are given
         loss, logits, gradients = self._lean(masks)(images, tf.cast(labels, tf.int64), step, part)
         for momentum, gradient in zip(self.momenta, gradients):
             value = factor * momentum.read_value()
             momentum.assign(value if gradient is None else value - rate * gradient)
-        return {"loss": loss, "logits": logits}
-
-    def _apply(self, rate: tf.Tensor) -> Results:
-        """w <- w - rate decay w + v."""
-        take_step(self.leaves.variables, self.momenta, rate * self._weight_decay)
+        decay = rate * self._weight_decay
+        for variable, momentum in zip(self.leaves.variables, self.momenta):
+            value = variable.read_value()
+            variable.assign(value - last * (decay * value - momentum.read_value()))
         self.leaves.write_back()
-        return {"variables": tf.constant(len(self.momenta))}
+        return {"loss": loss, "logits": logits}
 
     def _get(self) -> Results:
         named = zip(self._state_specs(), self._states())

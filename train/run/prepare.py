@@ -70,6 +70,11 @@ def prepare(config: RunConfig) -> tuple[Setting, Network]:
             f"{network.backbone.title}: batch norm by the statistics of a batch needs all of each "
             "map; use fast or pairs"
         )
+    if config.export is not None and network.batch_statistics:
+        raise UserError(
+            f"--export {config.export} does not go with --bn_mode paper for "
+            f"{network.backbone.title}: what it says of an image depends on the others of its batch"
+        )
     config = check_budget(config, network)
     given = None
     if config.selection_file is not None:

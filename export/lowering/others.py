@@ -1,26 +1,11 @@
-"""Variables, rows that are written over, and the loss."""
+"""The loss, and rows that are written over."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
-
-Rule = Callable[[tf.Operation, Sequence[tf.Tensor]], Sequence[tf.Tensor]]
-
-
-def assign_changed(change: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Rule:
-    """``AssignAddVariableOp`` and its like: read, changed, assigned."""
-
-    def rule(op: tf.Operation, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        handle, value = inputs
-        before = tf.raw_ops.ReadVariableOp(resource=handle, dtype=op.get_attr("dtype"))
-        before.set_shape(op.inputs[1].shape)
-        tf.raw_ops.AssignVariableOp(resource=handle, value=change(before, value))
-        return []
-
-    return rule
 
 
 def rows_written_over(op: tf.Operation, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
