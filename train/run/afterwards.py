@@ -64,6 +64,8 @@ def draw(directory: RunDirectory, selection: Optional[Selection], title: str) ->
             figure.set_dpi(_DPI)
             # As savefig does, but drawn once: it takes a second for a hundred layers.
             directory.write_file("selection.png", FigureCanvasAgg(figure).print_png)
+    if not (directory.path / "config.json").exists():
+        return  # it ended before there was anything to show
     with none_the_worse("report.html"):
         from train.report import page
 
