@@ -16,12 +16,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any, Optional
 
+from common.files import user_path
 from common.machine import git_revision, machine
 from common.program import exit_status, run_as_process
 from common.wording import count
 from reproduce.command_line import options_for, parse, workers_for
 from reproduce.item import Item, Options
 from reproduce.registry import all_items, item_named
+from reproduce.store.reported import reported_runs
 from reproduce.store.runs import RunSpec, Store
 from reproduce.sweep.durations import Durations, about, duration
 from reproduce.sweep.local_executor import LocalExecutor
@@ -48,7 +50,8 @@ def _carry_out(argv: Optional[Sequence[str]]) -> int:
 
 def _reproduce(item: Item, options: Options, arguments: argparse.Namespace) -> int:
     """One item: its plan, or its runs and its report. How many runs failed."""
-    store = Store(arguments.runs_dir)
+    reported = reported_runs(user_path(arguments.records, "--records")) if arguments.records else {}
+    store = Store(arguments.runs_dir, reported)
     print(f"{item.name}: {item.title}", flush=True)
     if arguments.plan:
         _print_plan(item, options, store)

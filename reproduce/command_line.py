@@ -61,6 +61,11 @@ def build_parser() -> argparse.ArgumentParser:
     add = where.add_argument
     add("--runs_dir", default="runs/reproduce", help="results of runs (default: %(default)s)")
     add("--reports_dir", default="reports", help="tables and figures (default: %(default)s)")
+    add(
+        "--records",
+        metavar="REPORT",
+        help="folder of a report: runs that it has records of count as done, wherever they ran",
+    )
     add("--data_dir", help="as of main.py")
     add("--cache_dir", help="as of main.py")
     add(

@@ -106,7 +106,10 @@ def sources(
     """
     found = []
     for spec in dict.fromkeys(specs):
-        if store.state(spec) == "done":
+        reported = store.reported(spec)
+        if reported is not None:
+            found.append(dict(reported.source))
+        elif store.state(spec) == "done":
             found.append(_source(store.directory(spec)))
         elif store.failure(spec):
             failed = why_missing(store, [spec])
@@ -124,6 +127,7 @@ def _source(folder: Path) -> dict[str, Any]:
         "settings": _settings(about["flags"]),
         "epochs": result["epochs"],
         "environment": {name: config["environment"][name] for name in kept},
+        "sweep": {name: about[name] for name in ("seconds", "workers", "ended")},
         "record": {
             "result": result,
             "metrics": read_lines(folder / "metrics.jsonl"),

@@ -12,6 +12,7 @@ from typing import Any, Optional, Union
 
 from common.errors import UserError
 from common.files import content_digest, read_json, read_lines, user_path
+from reproduce.store.reported import ReportedRun
 from train.checkpoint.ended import is_completed
 from train.config.command_line import parse_args
 from train.config.run_config import RunConfig
@@ -169,10 +170,16 @@ class Store:
     leaves (docs/running.md) it has ``sweep.json`` (who ran it, and how) and ``output.log``. A run
     that failed leaves ``failed/<name>.json``; one that was killed, its checkpoints in
     ``.work/<name>/run``, from which the next attempt goes on.
+
+    Args:
+        reported: runs by name of which only a report's record is at hand: they count as done.
     """
 
-    def __init__(self, root: Path | str) -> None:
+    def __init__(
+        self, root: Path | str, reported: Optional[Mapping[str, ReportedRun]] = None
+    ) -> None:
         self.root = user_path(root, "--runs_dir").absolute()
+        self._reported = reported or {}
 
     def directory(self, spec: RunSpec) -> Path:
         """Where the results are, or will be."""
@@ -180,7 +187,7 @@ class Store:
 
     def state(self, spec: RunSpec) -> str:
         """``done``, ``failed`` (it would fail again) or ``missing``."""
-        if is_completed(self.directory(spec)):
+        if is_completed(self.directory(spec)) or spec.name in self._reported:
             return "done"
         failure = self.failure(spec)
         return "failed" if failure and failure["final"] else "missing"
@@ -242,11 +249,17 @@ class Store:
         """The lines of ``selections.jsonl``; empty where layers were chosen once or never."""
         return self._lines(spec, "selections.jsonl")
 
+    def reported(self, spec: RunSpec) -> Optional[ReportedRun]:
+        """Its record in a report, where that is all there is of it."""
+        return None if is_completed(self.directory(spec)) else self._reported.get(spec.name)
+
     def _json(self, spec: RunSpec, name: str) -> dict:
-        return read_json(self.directory(spec) / name)
+        reported = self.reported(spec)
+        return read_json(self.directory(spec) / name) if reported is None else reported.files[name]
 
     def _lines(self, spec: RunSpec, name: str) -> list[dict]:
-        return read_lines(self.directory(spec) / name)
+        reported = self.reported(spec)
+        return read_lines(self.directory(spec) / name) if reported is None else reported.lines[name]
 
 
 def hash_of(configuration: Mapping[str, Any]) -> str:

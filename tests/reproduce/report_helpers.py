@@ -12,6 +12,7 @@ from reproduce.report.tables import Cell, Table
 from reproduce.store.runs import Store
 
 PROJECT = Path(__file__).resolve().parents[2]
+SWEEP = {"seconds": 1.5, "workers": 1, "ended": "2026-11-28T00:00:00+00:00"}  # in sweep.json
 META = {"command": "python -m reproduce x", "commit": "c", "machine": "m", "made": "now"}
 DIGITS = Options(
     models=("digitnet",), datasets=("digits",), seeds=1, epochs=2, flags={"max_steps": 2}
@@ -30,5 +31,5 @@ def run_here(store: Store, spec) -> None:
     if store.state(spec) != "done":
         flags = ["--output_dir", str(store.root), "--run_name", spec.name]
         assert main([*spec.argv(), *flags]) == 0
-        about = {"flags": dict(spec.flags), "configuration": spec.configuration}
+        about = {"flags": dict(spec.flags), "configuration": spec.configuration, **SWEEP}
         (store.directory(spec) / "sweep.json").write_text(json.dumps(about))

@@ -34,6 +34,7 @@ from reproduce.item import Item, Options
 from reproduce.report.tables import Cell, Table, number, ours_text
 from reproduce.store.runs import RunSpec, Store
 from reproduce.store.selection_files import selection_file
+from tests.reproduce.report_helpers import SWEEP
 from train.run.result import RunResult
 
 FOLDER = Path(__file__).parent / "worked"
@@ -89,7 +90,7 @@ def write_run(store: Store, spec: RunSpec, given: Mapping) -> None:
 
     write("result.json", _result(spec, given))
     write("config.json", {"environment": dict.fromkeys(_ENVIRONMENT)})
-    write("sweep.json", {"flags": dict(spec.flags), "configuration": spec.configuration})
+    write("sweep.json", {"flags": dict(spec.flags), "configuration": spec.configuration, **SWEEP})
     if "selection" in given:
         write("selection.json", _selection(given["selection"]))
     if "metrics" in given:
