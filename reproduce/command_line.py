@@ -12,6 +12,7 @@ from common.errors import UserError
 from common.files import user_path
 from models.registry import BACKBONES
 from reproduce.item import Item, Options
+from reproduce.league.tasks import task_named
 from selection.registry import train_type_named
 from train.config.command_line import is_switch
 from train.config.dataset_names import resolve_dataset_name
@@ -52,6 +53,13 @@ def build_parser() -> argparse.ArgumentParser:
     add("--models", nargs="+", default=[], help="(default: the paper's)")
     add("--datasets", nargs="+", default=[], help="(default: the paper's)")
     add("--methods", nargs="+", default=[], help="train types (default: the paper's)")
+    add(
+        "--tasks",
+        nargs="+",
+        default=[],
+        metavar="TASK",
+        help="of the league: NAME or NAME+SHIFT of a data set, with =FOLDER of pictures",
+    )
     add("--seeds", type=int, help="runs per cell, of seeds 0, 1, ... (default: see list)")
     add("--epochs", type=int, help="(default: the paper's 50)")
     add("--plan", action="store_true", help="print the runs and what they take; start none")
@@ -118,6 +126,7 @@ def options_for(item: Item, arguments: argparse.Namespace) -> Options:
     models = _chosen(item, "models", arguments.models, _backbone)
     datasets = _chosen(item, "datasets", arguments.datasets, resolve_dataset_name)
     methods = _chosen(item, "methods", arguments.methods, lambda name: train_type_named(name).name)
+    tasks = _chosen(item, "tasks", arguments.tasks, _task)
     if arguments.seeds is not None and not item.seeds:
         raise UserError(f"--seeds: {item.name} has no choice of seeds")
     if arguments.seeds is not None and arguments.seeds < 1:
@@ -127,6 +136,7 @@ def options_for(item: Item, arguments: argparse.Namespace) -> Options:
         models=models,
         datasets=datasets,
         methods=methods,
+        tasks=tasks,
         seeds=item.seeds if arguments.seeds is None else arguments.seeds,
         epochs=arguments.epochs,
         weights=_weights(arguments.weights),
@@ -139,6 +149,11 @@ def _chosen(item: Item, what: str, names: Sequence[str], full: Any) -> tuple[str
     if names and not own:
         raise UserError(f"--{what}: {item.name} has no choice of {what}")
     return tuple(dict.fromkeys(full(name) for name in names)) or own
+
+
+def _task(text: str) -> str:
+    task_named(text)  # refuses what is none
+    return text
 
 
 def _backbone(name: str) -> str:

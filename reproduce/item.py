@@ -20,6 +20,7 @@ class Options:
 
     Attributes:
         models, datasets, methods: names in full (no aliases), in the order of the table.
+        tasks: as ``reproduce.league.tasks`` reads them.
         seeds: runs per cell, of seeds 0, 1, ...
         epochs: in place of the paper's; None for those.
         weights: ``{model: file}`` instead of a download.
@@ -30,6 +31,7 @@ class Options:
     models: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
     seeds: int = 3
     epochs: Optional[int] = None
     weights: Mapping[str, str] = field(default_factory=dict)
@@ -76,8 +78,8 @@ class Item:
         follow_up: runs that can be told only from results of ``specs`` (such as those with
             ``selection_file``). It is asked again after each round until nothing new comes, and
             must leave out what depends on runs that are not done.
-        models, datasets, methods: the defaults of the options of that name; empty if the item
-            has no such choice.
+        models, datasets, methods, tasks: the defaults of the options of that name; empty if the
+            item has no such choice.
         seeds: default of ``--seeds``; 0 if there is no such choice.
         timed: its values are times or memory of the process, so that other runs on the machine
             would disturb them: one at a time, unless ``--workers`` says otherwise.
@@ -92,5 +94,6 @@ class Item:
     models: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
     seeds: int = 3
     timed: bool = False

@@ -25,6 +25,7 @@ MODULES: tuple[str, ...] = (
     "d10",
     "d11",
     "e16",
+    "league",
 )
 
 

@@ -1,0 +1,133 @@
+"""The league: which layers to train, at equal memory, each criterion at its best learning rate.
+
+Not in the paper, whose Table 2 gives every method one learning rate, far from the best of most.
+"""
+
+from __future__ import annotations
+
+from reproduce.item import Item, Options
+from reproduce.league import tables
+from reproduce.league.drawing import draw
+from reproduce.league.protocol import BUDGETS, COMMON, FIRST_TASKS, LEADERS, first_look, the_rest
+from reproduce.league.standings import WORTH, Standings
+from reproduce.league.tasks import TEST_SPLIT
+from reproduce.report.cells import method_title, sources
+from reproduce.report.report import Report
+from reproduce.store.runs import Store
+
+METHODS = (
+    "act_norm_betti_train",
+    "no_norm_betti_train",
+    "last_k_training",
+    "random_k_training",
+    "smallest_k_training",
+    "fisher_training",
+    "elastic_training",
+    "traditional_tl_training",
+    "bn_plus_bias_training",
+    "full_training",
+)
+TASKS = (
+    "flowers102",
+    "flowers102+negative",
+    "flowers102+blur",
+    "flowers102+low_light",
+)
+
+
+def _build(store: Store, options: Options) -> Report:
+    standings = Standings(store, options)
+    runs = list(dict.fromkeys([*first_look(options), *the_rest(options, store)]))
+    return Report(
+        name="league",
+        place="League",
+        title="which layers, then?",
+        caption=(
+            "Not in the paper. MobileNetV2 at equal measured memory: every criterion trains as "
+            "many layers as the budget allows, from the same trained head, with the learning rate "
+            "that does best on a validation split. Criteria look at activations of forward passes "
+            "alone; controls look at nothing."
+        ),
+        tables=(
+            tables.gain_table(standings),
+            *(tables.accuracy_table(standings, budget) for budget in sorted(BUDGETS)),
+            tables.against_last_k_table(standings),
+            tables.memory_table(standings),
+            tables.rate_table(standings),
+        ),
+        notes=(*_what_holds(standings), *_conditions(options)),
+        figure=draw(standings),
+        sources=sources(store, runs),
+    )
+
+
+def _what_holds(standings: Standings) -> tuple[str, ...]:
+    """Sentences that follow from the numbers."""
+    found = []
+    for budget in sorted(BUDGETS):
+        ranks = standings.ranks(budget)
+        if not ranks.mean:
+            continue
+        best = min(ranks.mean, key=lambda one: (ranks.mean[one], one))
+        text = (
+            f"At {budget:g} MB, over {ranks.tasks} tasks, {method_title(best)} has the best mean "
+            f"rank, {ranks.mean[best]:.2f} of {len(ranks.mean)} methods"
+        )
+        if ranks.p_value is not None and ranks.critical_difference is not None:
+            alike = [
+                one
+                for one in ranks.mean
+                if one != best and ranks.mean[one] - ranks.mean[best] < ranks.critical_difference
+            ]
+            text += (
+                f". Friedman's test that all are alike: p = {ranks.p_value:.2g}; mean ranks less "
+                f"than {ranks.critical_difference:.2f} apart (Nemenyi, 5%) are not told apart, "
+                f"which are {len(alike)} of the other {len(ranks.mean) - 1}"
+            )
+        found.append(f"{text}.")
+    beaten = {method: standings.beats_last_k(method) for method in standings.criteria()}
+    winners = {method: where for method, where in beaten.items() if where}
+    counting = [
+        task.name
+        for task in standings.tasks
+        if (gain := standings.gain_of_training(task)) is not None and gain >= WORTH
+    ]
+    if counting:
+        text = "; ".join(f"{method_title(one)} ({', '.join(at)})" for one, at in winners.items())
+        found.append(
+            f"Full training beats the trained head by {WORTH:g} points or more on "
+            f"{', '.join(counting)}. There, criteria that beat the last layers by more than the "
+            f"spread over seeds: {text or 'none'}."
+        )
+    return tuple(found)
+
+
+def _conditions(options: Options) -> tuple[str, ...]:
+    settings = ", ".join(f"`--{name} {value}`" for name, value in COMMON.items())
+    return (
+        f"Every run: {settings}. Accuracy is that of the last epoch; TFDS sets are tested on "
+        f"`{TEST_SPLIT}`, folders on all of their test pictures.",
+        f"First every method is tried on the first {FIRST_TASKS} tasks with seed 0; then the "
+        f"{LEADERS} criteria with the best mean ranks there, AdaBet and the controls on all tasks "
+        f"with {options.seeds} seeds. A rank is of methods with a value on every task that is "
+        "begun.",
+        "The budget is of the whole run; the peak of training is what is compared. Train types "
+        "that take no budget (all of full training, the head, the norms and biases, "
+        "ElasticTrainer) stand in each budget that their measured peak fits.",
+    )
+
+
+ITEMS = (
+    Item(
+        name="league",
+        title="League: which layers, at equal memory and with the best learning rate of each",
+        needs="data sets by --tasks (NAME, NAME+SHIFT, NAME=FOLDER), ImageNet weights",
+        specs=first_look,
+        build=_build,
+        follow_up=the_rest,
+        models=("mobilenetv2",),
+        methods=METHODS,
+        tasks=TASKS,
+        seeds=3,
+    ),
+)
