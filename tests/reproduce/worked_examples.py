@@ -49,8 +49,9 @@ def options_of(example: Mapping, item: Item) -> Options:
     models, datasets, methods = (
         tuple(asked.get(name, getattr(item, name))) for name in ("models", "datasets", "methods")
     )
+    tasks = tuple(asked.get("tasks", item.tasks))
     seeds = asked.get("seeds", item.seeds)
-    return Options(models, datasets, methods, seeds, asked.get("epochs"))
+    return Options(models, datasets, methods, tasks, seeds, asked.get("epochs"))
 
 
 def fill(store: Store, example: Mapping) -> None:
