@@ -41,7 +41,12 @@ SECTIONS = {
     "architectures": ("Other architectures", "architectures:architectures"),
 }
 # Measured when they are asked for by name: with them, all would take more than 20 minutes.
-BY_NAME = {"architectures"}
+BY_NAME = frozenset(
+    (
+        *("samples", "rho", "channels", "input", "start_up", "checkpoints", "evaluation"),
+        "architectures",
+    )
+)
 RESULTS = PROJECT / "benchmarks" / "results.md"
 
 
