@@ -29,7 +29,7 @@ from train.step_memory import RATES, noise
 from train.trainer import LeanOptions, Trainer
 
 RHO = 0.1
-IMAGES = 64
+IMAGES = 32
 LEFT_OUT = ("resnet50", "vit")  # for time
 # Targets of the project: an epoch that computes, over one that reads.
 LEAST = {
