@@ -1,4 +1,4 @@
-"""Our step, or Keras' own ``train_on_batch`` with all other layers frozen; see ``serve``."""
+"""Our step, TensorFlow's own, or Keras' ``train_on_batch`` with the rest frozen; see ``serve``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ def main() -> None:
 
     from benchmarks.peers.stepper import serve
     from benchmarks.subjects import new_network, one_step, whole_layers
+    from models.frozen_mode import FrozenMode
     from models.memory.allocator import reserve_region
     from models.memory.phase_meter import PhaseMeter
     from models.recompute import Recompute
@@ -38,8 +39,11 @@ def main() -> None:
         def step() -> None:
             model.train_on_batch(*batch)
     else:
-        lean = LeanOptions(recompute=Recompute(asked["recompute"]))
-        trainer = Trainer(network, trained, RATES, micro_batch=asked["micro_batch"], lean=lean)
+        if asked["way"] == "stock":
+            trainer = Trainer(network, trained, RATES, frozen=FrozenMode.STOCK)
+        else:
+            lean = LeanOptions(recompute=Recompute(asked["recompute"]))
+            trainer = Trainer(network, trained, RATES, micro_batch=asked["micro_batch"], lean=lean)
 
         def step() -> None:
             one_step(trainer, batch)

@@ -30,6 +30,7 @@ RHO = 0.1
 OURS: dict[str, dict[str, Any]] = {
     "ours": {"way": "lean", "recompute": "all", "micro_batch": None},
     "ours, --micro_batch 1": {"way": "lean", "recompute": "all", "micro_batch": 1},
+    "TensorFlow's own step": {"way": "stock"},
 }
 KEPT: dict[str, dict[str, Any]] = {
     "ours, --recompute cheap": {"way": "lean", "recompute": "cheap", "micro_batch": None}
@@ -41,16 +42,20 @@ MOST_MEMORY = {"mobilenetv2": 0.6, "resnet50": 0.75, "vgg16": 0.5, "vit": 0.6}
 
 
 def peers(effort: Effort) -> str:
-    """Every backbone; full training, AdaBet's layers, and as many from the first one on."""
-    python = os.environ.get("TORCH_PYTHON", sys.executable)
-    if subprocess.run([python, "-c", "import torchvision"], capture_output=True).returncode:
-        return "Not measured: PyTorch is not there (pip install -r requirements-torch.txt)."
+    """AdaBet's layers of every backbone; of one, as many from the first one on, and all, too."""
+    python: Optional[str] = os.environ.get("TORCH_PYTHON", sys.executable)
+    there = subprocess.run([str(python), "-c", "import torchvision"], capture_output=True)
+    if there.returncode:
+        python = None
     rows, summary = [], []
     for name in effort.models:
         if name == "digitnet":
             continue
         choices = fresh("benchmarks.subjects:two_choices", name=name, rho=RHO)
-        for choice, indices in {**choices, "full": None}.items():
+        choices = {**choices, "full": None}
+        if name != effort.model:  # the compiler takes a minute for each
+            choices = {"AdaBet's": choices["AdaBet's"]}
+        for choice, indices in choices.items():
             found = _measured(name, indices, effort, python)
             ours = found["ours"]["seconds"]
             for way, one in found.items():
@@ -62,19 +67,24 @@ def peers(effort: Effort) -> str:
                         f"{ratio(one['seconds'], ours):.2f}",
                     ]
                 )
-            summary.append(_summary(name, choice, found))
-    return "\n\n".join(
-        [
-            f"Batch {BATCH_SIZE}, rho {RHO:g}, random weights, batch norm by fixed statistics.",
-            table(("model, layers trained, way", "MB", "s / step", "of ours"), rows),
+            if python is not None:
+                summary.append(_summary(name, choice, found))
+    parts = [
+        f"Batch {BATCH_SIZE}, rho {RHO:g}, random weights, batch norm by fixed statistics.",
+        table(("model, layers trained, way", "MB", "s / step", "of ours"), rows),
+    ]
+    if python is None:
+        parts.append("PyTorch is not there: pip install -r requirements-torch.txt")
+    else:
+        parts += [
             "The best of PyTorch against the best of ours (two settings of ours may be meant):",
             table(("model", "layers trained", "its time / ours", "our MB / its"), summary),
         ]
-    )
+    return "\n\n".join(parts)
 
 
 def _summary(name: str, choice: str, found: dict[str, dict]) -> list[str]:
-    ours = {way: one for way, one in found.items() if way.startswith("ours")}
+    ours = {way: one for way, one in found.items() if way.startswith("ours")}  # not stock
     its = {way: one for way, one in found.items() if way.startswith("PyTorch")}
 
     def quickest(some: dict[str, dict]) -> list[float]:
@@ -89,7 +99,7 @@ def _summary(name: str, choice: str, found: dict[str, dict]) -> list[str]:
 
 
 def _measured(
-    name: str, indices: Optional[list[int]], effort: Effort, python: str
+    name: str, indices: Optional[list[int]], effort: Effort, python: Optional[str]
 ) -> dict[str, dict]:
     """By way: ``peak_mb``, and ``seconds`` of steps that were taken in turn."""
     ours = {**OURS, **(KEPT if name == "vit" else {}), "Keras' train_on_batch": {"way": "keras"}}
@@ -108,14 +118,19 @@ def _measured(
             return stack.enter_context(Stepper(module, arguments, interpreter or sys.executable))
 
         steppers = {way: start({**asked, **how}) for way, how in ours.items()}
+        eager: dict[str, Stepper] = {}
         layouts = {
             f"PyTorch, {words}": {**torch, "channels_last": last}
             for words, last in (("contiguous", False), ("channels last", True))
         }
-        eager = {way: start({**how, "compile": False}) for way, how in layouts.items()}
+        if python is not None:
+            eager = {way: start({**how, "compile": False}) for way, how in layouts.items()}
         steppers |= eager
-        faster = min(eager, key=lambda way: min(eager[way].step() for _ in range(3)))
-        steppers[f"{faster}, compiled"] = start({**layouts[faster], "compile": True})
+        for stepper in steppers.values():
+            _ = stepper.facts  # so that all are ready
+        if eager:
+            faster = min(eager, key=lambda way: min(eager[way].step() for _ in range(3)))
+            steppers[f"{faster}, compiled"] = start({**layouts[faster], "compile": True})
         numbers = [stepper.facts["parameters"] for stepper in steppers.values()]
         # torchvision's ResNet50 has no biases in front of its batch norms, Keras' has.
         assert max(numbers) <= 1.05 * min(numbers), f"not the same is trained: {numbers}"
@@ -152,10 +167,12 @@ def _order_in_torch(name: str, network: Any) -> dict[int, int]:
     products = [one for one in network.layers if one.kind in LINEAR]
     if name == "resnet50":
         # A block's shortcut comes last there; here it comes before the third convolution.
+        first = products[0]
+
         def key(layer: Any) -> tuple:
             parts = layer.name.split("_")
             if len(parts) < 3:  # the first one, and the head
-                return (0,) if layer is products[0] else (99,)
+                return (0,) if layer is first else (99,)
             stage, block, place = parts[:3]
             return (int(stage[4:]), int(block[5:]), int(place) or 4)
 

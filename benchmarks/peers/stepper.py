@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -29,20 +30,12 @@ def serve(step: Callable[[], Any], facts: Mapping[str, Any]) -> None:
 
 
 class Stepper:
-    """A child that serves.
-
-    Attributes:
-        facts: what it said about itself.
-    """
+    """A child that serves."""
 
     def __init__(
         self, module: str, arguments: Mapping[str, Any], python: str = sys.executable
     ) -> None:
-        """Start ``python -m module`` with ``arguments`` as JSON.
-
-        Raises:
-            RuntimeError: it ended before it was ready; with the end of what it wrote.
-        """
+        """Start ``python -m module`` with ``arguments`` as JSON; it gets ready meanwhile."""
         self._process = subprocess.Popen(
             [python, "-m", module, json.dumps(arguments)],
             cwd=PROJECT,
@@ -52,10 +45,18 @@ class Stepper:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.facts = json.loads(self._answer())
+
+    @functools.cached_property
+    def facts(self) -> dict[str, Any]:
+        """What it says about itself, once it is ready.
+
+        Raises:
+            RuntimeError: it ended before; with the end of what it wrote.
+        """
+        return json.loads(self._answer())
 
     def step(self) -> float:
-        """Seconds of one more step."""
+        """Seconds of one more step; ``facts`` has been asked for."""
         assert self._process.stdin is not None
         self._process.stdin.write("step\n")
         self._process.stdin.flush()
