@@ -41,8 +41,13 @@ class TrainType:
         uses_rho: whether ``--rho`` matters.
         order: how layers are taken one after another until rho, or a memory budget, ends it: by
             ``score``, from the ``last`` one back, or empty for those that choose otherwise.
-        by_betti: whether it ranks by Betti numbers (and so can rank channels, ``--rho_ch``).
-        schedule: ``once``, or ``elastic`` and ``prune``, which change during training.
+        keeps_budget: whether one without such an order can keep to a memory budget all the same.
+        by_betti: whether it counts Betti numbers of the pooled activations.
+        by_distances: whether it looks at something else in the distances between them.
+        by_channels: whether it can take some of the channels of a layer (``--rho_ch``).
+        always_head: whether the head is trained whatever ``--head`` says.
+        schedule: ``once``, or what changes during training: ``elastic``, ``prune``, and ``redraw``
+            (anew in every epoch).
     """
 
     name: str
@@ -51,7 +56,11 @@ class TrainType:
     cost: str = "none"
     uses_rho: bool = True
     order: str = ""
+    keeps_budget: bool = False
     by_betti: bool = False
+    by_distances: bool = False
+    by_channels: bool = False
+    always_head: bool = False
     schedule: str = "once"
     aliases: tuple[str, ...] = ()
     options: tuple[tuple[str, Any], ...] = ()
@@ -60,6 +69,16 @@ class TrainType:
     def needs_labels(self) -> bool:
         """Whether a selection takes gradients of the loss."""
         return self.cost in ("activation_gradients", "variable_gradients")
+
+    @property
+    def pools(self) -> bool:
+        """Whether it makes one point cloud a layer of the pooled images (``--selection_mode``)."""
+        return self.by_betti or self.by_distances
+
+    @property
+    def takes_budget(self) -> bool:
+        """Whether it goes with ``--memory_budget``."""
+        return bool(self.order) or self.keeps_budget
 
     def strategy(self) -> functools.partial[Selection]:
         """What chooses the layers of a :class:`SelectionRequest`; imports TensorFlow.
@@ -87,6 +106,7 @@ TRAIN_TYPES = {
             order="score",
             cost="forward",
             by_betti=True,
+            by_channels=True,
             aliases=("bettitrain",),
             options=(("normalise_by", "activations"),),
         ),
@@ -97,6 +117,7 @@ TRAIN_TYPES = {
             order="score",
             cost="forward",
             by_betti=True,
+            by_channels=True,
             options=(("normalise_by", "nothing"),),
         ),
         TrainType(
@@ -106,6 +127,7 @@ TRAIN_TYPES = {
             order="score",
             cost="forward",
             by_betti=True,
+            by_channels=True,
             options=(("normalise_by", "weights"),),
         ),
         TrainType(
@@ -166,6 +188,131 @@ TRAIN_TYPES = {
             uses_rho=False,
             schedule="prune",
             aliases=("prunetrain",),
+        ),
+        TrainType(
+            name="betti_unit_train",
+            function="strategies.units:select",
+            summary="by b1, a convolution and its batch norm as one, and the head always",
+            cost="forward",
+            keeps_budget=True,
+            by_betti=True,
+            always_head=True,
+        ),
+        TrainType(
+            name="betti_knapsack_train",
+            function="strategies.betti_knapsack:select",
+            summary="tensors by ElasticTrainer's knapsack, b1 being their importance (--knapsack)",
+            cost="forward",
+            keeps_budget=True,
+            by_betti=True,
+        ),
+        TrainType(
+            name="effective_rank_train",
+            function="strategies.cloud:select",
+            summary="by the effective rank of the activations",
+            order="score",
+            cost="forward",
+            by_distances=True,
+            options=(("measure", "effective_rank"),),
+        ),
+        TrainType(
+            name="participation_ratio_train",
+            function="strategies.cloud:select",
+            summary="by the participation ratio of the activations",
+            order="score",
+            cost="forward",
+            by_distances=True,
+            options=(("measure", "participation_ratio"),),
+        ),
+        TrainType(
+            name="two_nn_train",
+            function="strategies.cloud:select",
+            summary="by the TwoNN intrinsic dimension of the activations",
+            order="score",
+            cost="forward",
+            by_distances=True,
+            options=(("measure", "two_nn_dimension"),),
+        ),
+        TrainType(
+            name="persistence_entropy_train",
+            function="strategies.cloud:select",
+            summary="by the persistence entropy of the activations' loops",
+            order="score",
+            cost="forward",
+            by_distances=True,
+            options=(("measure", "persistence_entropy"),),
+        ),
+        TrainType(
+            name="cka_change_train",
+            function="strategies.change:by_cka",
+            summary="by how far a layer changes the activations, 1 - linear CKA",
+            order="score",
+            cost="forward",
+            by_distances=True,
+        ),
+        TrainType(
+            name="block_influence_train",
+            function="strategies.change:by_blocks",
+            summary="by how far a residual block changes what goes through it",
+            order="score",
+            cost="forward",
+        ),
+        TrainType(
+            name="fps_training",
+            function="strategies.feedforward:select",
+            summary="FPS: by the mean of |weight| x |input|",
+            order="score",
+            cost="forward",
+        ),
+        TrainType(
+            name="autorgn_training",
+            function="strategies.autorgn:select",
+            summary="AutoRGN: by |gradient| / |weights| on one labelled batch",
+            order="score",
+            cost="variable_gradients",
+            aliases=("autorgn",),
+        ),
+        TrainType(
+            name="trady_training",
+            function="strategies.redrawn:RandomChannels",
+            summary="TraDy: the head, and channels of random layers, drawn anew in every epoch",
+            order="score",
+            by_channels=True,
+            always_head=True,
+            schedule="redraw",
+            aliases=("trady",),
+        ),
+        TrainType(
+            name="lisa_training",
+            function="strategies.redrawn:RandomLayers",
+            summary="LISA: the head, and random layers, drawn anew in every epoch",
+            order="score",
+            always_head=True,
+            schedule="redraw",
+            aliases=("lisa",),
+        ),
+        TrainType(
+            name="bias_training",
+            function="strategies.biases:alone",
+            summary="TinyTL-B: all biases and betas, and the head",
+            uses_rho=False,
+            always_head=True,
+        ),
+        TrainType(
+            name="bias_plus_betti_train",
+            function="strategies.biases:beside_betti",
+            summary="these, and AdaBet's layers",
+            cost="forward",
+            keeps_budget=True,
+            by_betti=True,
+            always_head=True,
+        ),
+        TrainType(
+            name="bias_plus_last_k_training",
+            function="strategies.biases:beside_last",
+            summary="these, and the last floor(rho * L) layers",
+            keeps_budget=True,
+            always_head=True,
         ),
     )
 }

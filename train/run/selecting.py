@@ -45,7 +45,7 @@ class LayerChooser:
 
     def at(self, network: Network, rho: float) -> Selection:
         """What it would train at another ``rho``; not measured."""
-        return self._strategy(replace(self._request(network), rho=rho))
+        return self._strategy(replace(self._request(network), rho=rho, budget=None))
 
     def state(self) -> list[dict]:
         """What the strategy keeps, as plain JSON types."""
@@ -93,6 +93,7 @@ def selection_request(
         fisher=config.fisher,
         profile=config.profile,
         profile_file=config.profile_file,
+        knapsack=config.knapsack,
         budget=memory_budget(config, network),
     )
 
@@ -100,7 +101,7 @@ def selection_request(
 def pool_notes(config: RunConfig, data: DataBundle) -> list[str]:
     """A line for the user where the training set has fewer images than the selection pools."""
     wanted, there = selection_batch_size(config.batch_size) * config.selection_batches, data.train
-    pools = train_type_named(config.train_type).by_betti and config.selection_file is None
+    pools = train_type_named(config.train_type).pools and config.selection_file is None
     if not pools or wanted <= len(there):
         return []
     return [
