@@ -166,7 +166,8 @@ def within_memory(
             raise no_room(budget, layers, layers[-1])
         return chosen, {**figures, "estimated_mb": needs(chosen)}
     assert budget.measured is not None, "there is somebody who can measure"
-    limit, best, taken, least = budget.limit, (), 0.0, np.inf
+    limit, taken, least = budget.limit, 0.0, np.inf
+    best: Chosen = ()
     everything = tuple(np.flatnonzero(worth > 0).tolist())
     for _ in range(MEASUREMENTS):
         chosen = most(limit)

@@ -2,7 +2,8 @@
 
 Cai et al., "TinyTL: Reduce Memory, Not Parameters for Efficient On-Device Learning", NeurIPS 2020,
 arXiv 2007.11622. The gradient of what is added to an activation takes no activation: with
-``--frozen lean`` a step keeps masks alone for them, one bit for each element of each ReLU. Gammas, which need their input, stay frozen.
+``--frozen lean`` a step keeps masks alone for them, one bit for each element of each ReLU. Gammas,
+which need their input, stay frozen.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def _beside(
             return [() for _ in layers], prefix
     else:
         prefix = _within(request.budget, layers, biases, order)
-    chosen = [
+    chosen: list[Sequence[int]] = [
         range(len(layer.variables)) if layer.index in prefix.layers else positions
         for layer, positions in zip(layers, biases)
     ]

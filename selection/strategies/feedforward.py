@@ -93,10 +93,8 @@ def _mean_sizes(
         return [_sums(layer, value) for layer, value in zip(read, values)]
 
     starts = range(0, len(images), batch_size)
-    totals: list[np.ndarray] = [np.zeros(_tapped(layer).shape[-1]) for layer in read]
-    for start in starts:
-        found = sizes(tf.cast(images[start : start + batch_size], tf.float32))
-        totals = [total + one.numpy() for total, one in zip(totals, found)]
+    parts = [sizes(tf.cast(images[at : at + batch_size], tf.float32)) for at in starts]
+    totals = [sum(one.numpy().astype(np.float64) for one in found) for found in zip(*parts)]
     by_layer = {}
     for layer, total in zip(read, totals):
         if not np.isfinite(total).all():

@@ -73,7 +73,9 @@ def test_tinytrain_sums_over_space_before_squaring():
     assert scores[4] == pytest.approx(expected, rel=1e-3)
 
 
-@pytest.mark.parametrize("name", [n for n, t in TRAIN_TYPES.items() if t.by_betti])
+@pytest.mark.parametrize(
+    "name", [n for n, t in TRAIN_TYPES.items() if t.by_channels and t.by_betti]
+)
 def test_betti_selection_does_not_look_at_labels(name):
     images = random_pixels(40)
     network = tiny_network("digits")
@@ -204,14 +206,19 @@ def _json(folder: Path, name: str) -> dict:
     return json.loads((folder / name).read_text())
 
 
-# The others rank by b1 over something else: ADABET_EVERY=1 make test ARGS="-k what_it_says"
-OTHERS = () if "ADABET_EVERY" in os.environ else ("no_norm_betti_train", "weight_norm_betti_train")
+# The others rank whole layers by another number: ADABET_EVERY=1 make test ARGS="-k what_it_says"
+OTHERS = {
+    *("no_norm_betti_train", "weight_norm_betti_train", "betti_unit_train", "lisa_training"),
+    *(n for n, t in TRAIN_TYPES.items() if t.order == "score" and t.cost == "forward"),
+    *("autorgn_training", "bias_training", "bias_plus_last_k_training"),
+} - {"act_norm_betti_train"}
+OTHERS = set() if "ADABET_EVERY" in os.environ else OTHERS
 TYPES = [n for n, t in TRAIN_TYPES.items() if t.schedule != "prune" and n not in OTHERS]
 
 
 @pytest.mark.parametrize("name", TYPES)
 def test_each_type_trains_exactly_what_it_says(name, tmp_path):
-    rho = "0.6" if name == "elastic_training" else "0.3"
+    rho = "0.6" if name in ("elastic_training", "betti_knapsack_train") else "0.3"
     rho = rho if TRAIN_TYPES[name].uses_rho else "auto"
     flags = ["--train_type", name, "--rho", rho, "--max_steps", "20", "--save_weights", "last"]
     folder = _run(tmp_path, *flags, "--weight_decay", "0.1")

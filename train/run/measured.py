@@ -1,26 +1,27 @@
-"""What training steps take of the allocator in this very process, for ``--knapsack``."""
+"""What training steps take of the allocator here, measured before a run (``--knapsack``)."""
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
+from typing import Optional
 
 import numpy as np
 import tensorflow as tf
 
 from common.errors import UserError
 from common.units import FLOAT_BYTES, MB
-from models.memory.phase_meter import PhaseMeter
-from models.network import Network
+from models.frozen_mode import FrozenMode
+from models.memory.fresh_process import ChildError, fresh
+from models.network import Network, build_network
+from models.preprocessing import Preprocessing
+from models.recompute import Recompute
+from models.registry import backbone_named
 from models.trained import Trained
 from train.config.run_config import RunConfig
 from train.data.batches import WAITING_BATCHES
 from train.estimates import micro_batch_of, recompute_of
-from train.optimizer import LearningRateSchedule
-from train.step_memory import STEPS, noise
+from train.step_memory import RATES, allocator_peak, noise
 from train.trainer import LeanOptions, Trainer
-
-STILL = LearningRateSchedule(0.0, 0.0, 1000)
 
 
 def measured_training_memory(
@@ -28,38 +29,78 @@ def measured_training_memory(
 ) -> float:
     """MB of the allocator's peak over steps on ``trained`` as ``config`` will take them.
 
-    The batches are noise, and the learning rate is 0. The batches that wait in a run are added, and
-    all weights are as they were on return.
+    They are taken in a process of its own, on a network like ``network`` with random weights and on
+    noise: seconds. The batches that wait in a run are added.
 
     Raises:
-        UserError: this device does not tell what its allocator holds.
+        UserError: steps cannot be measured here.
     """
-    size, side = config.batch_size, network.model.input_shape[1]
-    batch = (
-        tf.constant(noise(size, side), tf.float32),
-        tf.constant(np.arange(size) % network.model.output_shape[-1], tf.int64),
-    )
-    # On the host, where the allocator does not count them.
-    before = [one.variable.numpy() for one in trained]
     micro = micro_batch_of(config, network, trained)
+    positions: dict[int, list[int]] = {}
+    for one in trained:
+        places = [variable is one.variable for variable in one.layer.variables]
+        positions.setdefault(one.layer.index, []).append(places.index(True))
+    try:
+        peak = fresh(
+            "train.run.measured:peak_of_steps",
+            model=config.model_name,
+            preprocessing=config.preprocessing,
+            classes=network.model.output_shape[-1],
+            input_size=config.input_size,
+            bn_mode=config.bn_mode,
+            keep_head=config.keep_head,
+            batch_size=config.batch_size,
+            micro_batch=micro,
+            frozen=config.frozen,
+            recompute=recompute_of(config, network, trained),
+            positions=[[index, places] for index, places in positions.items()],
+        )
+    except ChildError as error:
+        why = str(error).strip().splitlines()[-1]
+        raise UserError(
+            f"--knapsack measured_memory: training steps cannot be measured here ({why}); use "
+            "--knapsack memory"
+        ) from error
+    side = config.input_size
+    waiting = WAITING_BATCHES * (micro or config.batch_size) * side * side * 3 * FLOAT_BYTES / MB
+    return float(peak) + waiting
+
+
+def peak_of_steps(  # noqa: PLR0913 - what comes through JSON
+    model: str,
+    preprocessing: Optional[str],
+    classes: int,
+    input_size: int,
+    bn_mode: str,
+    keep_head: bool,
+    batch_size: int,
+    micro_batch: Optional[int],
+    frozen: str,
+    recompute: str,
+    positions: Sequence[tuple[int, Sequence[int]]],
+) -> float:
+    """In the child: MB of the allocator's peak over steps on noise.
+
+    Args:
+        positions: index of a layer, and positions of what is trained among its variables.
+    """
+    backbone = backbone_named(
+        model, None if preprocessing is None else Preprocessing(preprocessing)
+    )
+    network = build_network(backbone, classes, input_size, "none", bn_mode, keep_head=keep_head)
+    layers = network.layers
     trainer = Trainer(
         network,
-        trained,
-        STILL,
-        frozen=config.frozen,
-        micro_batch=micro,
-        lean=LeanOptions(recompute=recompute_of(config, network, trained)),
+        [
+            Trained(layers[index].variables[place], None, layers[index])
+            for index, places in positions
+            for place in places
+        ],
+        RATES,
+        frozen=FrozenMode(frozen),
+        micro_batch=micro_batch,
+        lean=LeanOptions(recompute=Recompute(recompute)),
     )
-    with PhaseMeter() as meter:
-        trainer.train_epoch([batch] * STEPS, lambda *_: None)
-    del trainer
-    gc.collect()  # its compiled step is a reference cycle
-    for one, value in zip(trained, before):
-        one.variable.assign(value)
-    if meter.allocator_peak is None:
-        raise UserError(
-            "--knapsack measured_memory: this device does not tell what its allocator holds; use "
-            "--knapsack memory"
-        )
-    waiting = WAITING_BATCHES * (micro or size) * side * side * 3 * FLOAT_BYTES / MB
-    return meter.allocator_peak + waiting
+    images = tf.constant(noise(batch_size, input_size), tf.float32)
+    labels = tf.constant(np.arange(batch_size) % classes, tf.int64)
+    return allocator_peak(trainer, (images, labels))
