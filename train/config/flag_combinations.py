@@ -14,7 +14,8 @@ from models.frozen_mode import FrozenMode
 from models.model_file import is_path
 from models.registry import BACKBONES
 from selection.knapsack_mode import KnapsackMode
-from selection.registry import TRAIN_TYPES, TrainType, train_type_named
+from selection.registry import TRAIN_TYPES, train_type_named
+from selection.train_type import TrainType
 from train.config import paper_constants as paper
 from train.config.export_format import ExportFormat
 from train.config.run_config import RunConfig

@@ -11,9 +11,10 @@ import numpy as np
 from common.overlap import mean_jaccard
 from models.memory.phase_meter import PhaseMeter
 from models.network import Network
-from selection.registry import KeepsState, train_type_named
+from selection.registry import train_type_named
 from selection.request import SelectionRequest
 from selection.selection import Selection
+from selection.train_type import KeepsState
 from train.config.paper_constants import selection_batch_size
 from train.config.run_config import RunConfig
 from train.data.batches import pooled_labels, pooled_samples
