@@ -58,13 +58,13 @@ def participation_ratio(gram: np.ndarray) -> float:
 
 
 def two_nn_dimension(distances: np.ndarray) -> float:
-    """The TwoNN intrinsic dimension; at most n - 1, and 0 where fewer than three points differ.
+    """The TwoNN intrinsic dimension; 0 where fewer than three points differ.
 
     With mu = r2 / r1 of each point's two nearest neighbours, -log(1 - F(mu)) = d log(mu): d is the
     slope through the origin over the points in order of mu, F being i / n, the last tenth left
     out. Facco et al., Scientific Reports 7:12140, 2017. Of equal points one is kept, as r1 would
-    be 0. n points span n - 1 dimensions; without that limit all mu = 1 (a simplex) would be
-    infinite.
+    be 0. It is an estimate, which few points in many dimensions take above n - 1, and very large
+    where all distances are the same.
 
     Args:
         distances: Euclidean, ``[n, n]``.
@@ -75,13 +75,12 @@ def two_nn_dimension(distances: np.ndarray) -> float:
         return 0.0
     others = distances + np.diag(np.full(count, np.inf))
     first, second = np.partition(others, 1, axis=1)[:, :2].T
-    log_mu = np.sort(np.log(second / first))
+    # A mu of 1 is one within rounding, so that a simplex has a number, too.
+    log_mu = np.sort(np.maximum(np.log(second / first), np.finfo(np.float64).eps))
     kept = max(1, int(np.floor(count * (1 - LEFT_OUT))))
     log_mu = log_mu[:kept]
     left = -np.log(1 - np.arange(1, kept + 1) / count)
-    squares = float(log_mu @ log_mu)
-    most = count - 1.0
-    return min(float(log_mu @ left) / squares, most) if squares else most
+    return float(log_mu @ left) / float(log_mu @ log_mu)
 
 
 def persistence_entropy(distances: np.ndarray) -> float:

@@ -89,7 +89,7 @@ def _mean_sizes(
 
     @tf.function(reduce_retracing=True)
     def sizes(pixels: tf.Tensor) -> list[tf.Tensor]:
-        values = taps(pixels, training=False)
+        values = tf.nest.flatten(taps(pixels, training=False))  # one alone comes without a list
         return [_sums(layer, value) for layer, value in zip(read, values)]
 
     starts = range(0, len(images), batch_size)

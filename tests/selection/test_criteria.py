@@ -184,7 +184,7 @@ def test_fps_of_a_convolution_in_groups():
 @pytest.mark.parametrize("name", ["fps_training", "block_influence_train", "cka_change_train"])
 def test_activations_that_are_not_finite_are_an_error(name):
     network = tiny_network()
-    kernel = network.layers[2].variables[0]
+    kernel = network.layers[4].variables[0]
     kernel.assign(kernel * np.inf)
     with pytest.raises(RunError, match="not finite"):
         TRAIN_TYPES[name].select(selection_request(network, IMAGES))

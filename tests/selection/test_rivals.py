@@ -230,7 +230,7 @@ def test_what_is_measured_decides(network):
         within_memory(less, network, tensors, worth, measure=True)
 
 
-@pytest.mark.parametrize("megabytes", [2.0, 3.0, 4.5])
+@pytest.mark.parametrize("megabytes", [2.8, 4.5])
 def test_the_knapsack_of_memory_keeps_the_estimate(network, betti, megabytes):
     """With the real estimate, a peak: it fits, and is worth at least what the ranking buys."""
     budget = budget_of(network, megabytes)
