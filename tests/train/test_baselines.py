@@ -299,7 +299,10 @@ def test_stability_is_printed(tmp_path, capsys):
 BAD = {
     "rho_ch zero": (["--rho_ch", "0"], "--rho_ch"),
     "rho_ch above 1": (["--rho_ch", "1.1"], "between 0 and 1"),
-    "channels without Betti": (["--rho_ch", "0.5", "--train_type", "fisher_training"], "Betti"),
+    "channels without Betti": (
+        ["--rho_ch", "0.5", "--train_type", "fisher_training"],
+        "take channels",
+    ),
     "interval zero": (["--train_type", "elastic_training", "--interval", "0"], "at least 1"),
     "no backward budget": (["--train_type", "elastic_training", "--rho", "0.05"], "--rho"),
     "delayed elastic": (

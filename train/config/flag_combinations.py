@@ -119,7 +119,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         ("profile", "profile_file"),
         "does nothing with --knapsack memory or measured_memory, which times nothing",
-        lambda config: config.knapsack is KnapsackMode.TIME,
+        lambda config: config.knapsack == KnapsackMode.TIME,
     ),
     Rule(
         ("knapsack",),
@@ -180,7 +180,7 @@ RULES: tuple[Rule, ...] = (
         ("memory_budget",),
         "does not go with --knapsack time, the default of betti_knapsack_train: give another",
         lambda config: (
-            config.train_type != "betti_knapsack_train" or config.knapsack is not KnapsackMode.TIME
+            config.train_type != "betti_knapsack_train" or config.knapsack != KnapsackMode.TIME
         ),
     ),
     Rule(
@@ -208,7 +208,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         ("plan",),
         "has nothing to vary with --knapsack memory or measured_memory",
-        lambda config: config.knapsack is KnapsackMode.TIME,
+        lambda config: config.knapsack == KnapsackMode.TIME,
     ),
     Rule(
         ("cache_features",),
