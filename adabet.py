@@ -140,7 +140,7 @@ def select_layers(
         rho: share of the layers, 0 to 1.
         train_type: a criterion, of those in ``TRAIN_TYPES`` that select once.
         rho_ch: share of the output channels of each selected layer (paper section 4.2.4).
-        labels: ``[n]`` integers; for ``fisher_training`` alone.
+        labels: ``[n]`` integers; for ``fisher_training`` and ``autorgn_training`` alone.
         batch_size: images that go through the model at a time.
         seed: of what is drawn at random.
 

@@ -164,11 +164,19 @@ def _cut_within_budget(
         estimate = budget.needs(prefix.trained(layers))
         figures = {"memory_budget_mb": budget.limit, "estimated_mb": estimate}
         return replace(prefix, figures=figures)
-    first, head = layers[order[0]], layers[-1]
+    first = layers[order[0]]
     least = 1 if by_channels and channels_of(first) else None
+    raise no_room(budget, layers, first, least)
+
+
+def no_room(
+    budget: MemoryBudget, layers: Sequence[Layer], first: Layer, least: Optional[int] = None
+) -> UserError:
+    """What to say where ``budget`` does not allow ``first``, or ``least`` of its channels."""
+    head = layers[-1]
     needs = budget.needs(trained_of(first, least))
     what = f"{'one channel of ' if least else ''}{first.name}"
-    raise UserError(
+    return UserError(
         f"--memory_budget {budget.limit:g} leaves no room for the first layer: training {what} "
         f"takes {needs:.2f} MB; allow that, or use --head always "
         f"({head.name}: {budget.needs(trained_of(head)):.2f} MB) or a smaller --batch_size"

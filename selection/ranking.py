@@ -32,14 +32,15 @@ def select_ranked(
     *,
     train_type: str,
     betti: Optional[Sequence[int]] = None,
+    by_channels: bool = False,
     samples: int = 0,
 ) -> tuple[Selection, LayerPrefix]:
     """Layers by score: the top rho, or while the request's memory budget lasts.
 
     Args:
         scores: one finite number per layer, higher is selected first.
-        betti: b1 per layer where the score comes from it; then a budget may take a last layer
-            in part.
+        betti: b1 per layer where the score comes from it.
+        by_channels: a budget may take a last layer in part.
 
     Returns:
         The selection, all channels of its layers; and what it was made of, with how many
@@ -52,7 +53,7 @@ def select_ranked(
     if not np.isfinite(scores).all():
         raise ValueError("every layer needs a finite score")
     layers = request.network.layers
-    prefix = cut(request, order_of(scores), by_channels=betti is not None)
+    prefix = cut(request, order_of(scores), by_channels=by_channels)
     ties = 0 if prefix.last is None else int(np.sum(np.asarray(scores) == scores[prefix.last]))
     selection = make_selection(
         layers,

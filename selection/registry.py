@@ -5,77 +5,8 @@ Importing this module does not import TensorFlow: ``main.py`` needs the names fo
 
 from __future__ import annotations
 
-import functools
-import importlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
-
 from common.errors import UserError
-
-if TYPE_CHECKING:
-    from selection.request import SelectionRequest
-    from selection.selection import Selection
-
-
-@runtime_checkable
-class KeepsState(Protocol):
-    """A strategy that keeps something between selections, which a checkpoint has to have."""
-
-    def state(self) -> list[dict]:
-        """What is kept, as plain JSON types."""
-
-    def restore(self, state: list[dict]) -> None:
-        """Go on with what :meth:`state` gave."""
-
-
-@dataclass(frozen=True)
-class TrainType:
-    """One entry.
-
-    Attributes:
-        function: ``module:function`` in this package, or a class whose instances keep something
-            between selections (:class:`KeepsState`); called with a :class:`SelectionRequest`, the
-            name as ``train_type`` and keyword ``options``, it returns a :class:`Selection`.
-        cost: what selecting takes: ``none`` (a fixed rule), ``forward`` passes, or a backward
-            pass through the whole network for ``activation_gradients`` or ``variable_gradients``.
-        uses_rho: whether ``--rho`` matters.
-        order: how layers are taken one after another until rho, or a memory budget, ends it: by
-            ``score``, from the ``last`` one back, or empty for those that choose otherwise.
-        by_betti: whether it ranks by Betti numbers (and so can rank channels, ``--rho_ch``).
-        schedule: ``once``, or ``elastic`` and ``prune``, which change during training.
-    """
-
-    name: str
-    function: str
-    summary: str
-    cost: str = "none"
-    uses_rho: bool = True
-    order: str = ""
-    by_betti: bool = False
-    schedule: str = "once"
-    aliases: tuple[str, ...] = ()
-    options: tuple[tuple[str, Any], ...] = ()
-
-    @property
-    def needs_labels(self) -> bool:
-        """Whether a selection takes gradients of the loss."""
-        return self.cost in ("activation_gradients", "variable_gradients")
-
-    def strategy(self) -> functools.partial[Selection]:
-        """What chooses the layers of a :class:`SelectionRequest`; imports TensorFlow.
-
-        To be kept as long as the run: its ``func`` may keep something from one selection to the
-        next.
-        """
-        module, name = self.function.split(":")
-        found = getattr(importlib.import_module(f"selection.{module}"), name)
-        chooses = found() if isinstance(found, type) else found
-        return functools.partial(chooses, train_type=self.name, **dict(self.options))
-
-    def select(self, request: SelectionRequest) -> Selection:
-        """One selection; imports TensorFlow."""
-        return self.strategy()(request)
-
+from selection.train_type import TrainType
 
 TRAIN_TYPES = {
     entry.name: entry
@@ -87,6 +18,7 @@ TRAIN_TYPES = {
             order="score",
             cost="forward",
             by_betti=True,
+            by_channels=True,
             aliases=("bettitrain",),
             options=(("normalise_by", "activations"),),
         ),
@@ -97,6 +29,7 @@ TRAIN_TYPES = {
             order="score",
             cost="forward",
             by_betti=True,
+            by_channels=True,
             options=(("normalise_by", "nothing"),),
         ),
         TrainType(
@@ -106,6 +39,7 @@ TRAIN_TYPES = {
             order="score",
             cost="forward",
             by_betti=True,
+            by_channels=True,
             options=(("normalise_by", "weights"),),
         ),
         TrainType(
@@ -166,6 +100,131 @@ TRAIN_TYPES = {
             uses_rho=False,
             schedule="prune",
             aliases=("prunetrain",),
+        ),
+        TrainType(
+            name="betti_unit_train",
+            function="strategies.units:select",
+            summary="by b1, a convolution and its batch norm as one, and the head always",
+            cost="forward",
+            keeps_budget=True,
+            by_betti=True,
+            always_head=True,
+        ),
+        TrainType(
+            name="betti_knapsack_train",
+            function="strategies.betti_knapsack:select",
+            summary="tensors by ElasticTrainer's knapsack, b1 being their importance (--knapsack)",
+            cost="forward",
+            keeps_budget=True,
+            by_betti=True,
+        ),
+        TrainType(
+            name="effective_rank_train",
+            function="strategies.cloud:select",
+            summary="by the effective rank of the activations",
+            order="score",
+            cost="forward",
+            by_distances=True,
+            options=(("measure", "effective_rank"),),
+        ),
+        TrainType(
+            name="participation_ratio_train",
+            function="strategies.cloud:select",
+            summary="by the participation ratio of the activations",
+            order="score",
+            cost="forward",
+            by_distances=True,
+            options=(("measure", "participation_ratio"),),
+        ),
+        TrainType(
+            name="two_nn_train",
+            function="strategies.cloud:select",
+            summary="by the TwoNN intrinsic dimension of the activations",
+            order="score",
+            cost="forward",
+            by_distances=True,
+            options=(("measure", "two_nn_dimension"),),
+        ),
+        TrainType(
+            name="persistence_entropy_train",
+            function="strategies.cloud:select",
+            summary="by the persistence entropy of the activations' loops",
+            order="score",
+            cost="forward",
+            by_distances=True,
+            options=(("measure", "persistence_entropy"),),
+        ),
+        TrainType(
+            name="cka_change_train",
+            function="strategies.change:by_cka",
+            summary="by how far a layer changes the activations, 1 - linear CKA",
+            order="score",
+            cost="forward",
+            by_distances=True,
+        ),
+        TrainType(
+            name="block_influence_train",
+            function="strategies.change:by_blocks",
+            summary="by how far a residual block changes what goes through it",
+            order="score",
+            cost="forward",
+        ),
+        TrainType(
+            name="fps_training",
+            function="strategies.feedforward:select",
+            summary="FPS: by the mean of |weight| x |input|",
+            order="score",
+            cost="forward",
+        ),
+        TrainType(
+            name="autorgn_training",
+            function="strategies.autorgn:select",
+            summary="AutoRGN: by |gradient| / |weights| on one labelled batch",
+            order="score",
+            cost="variable_gradients",
+            aliases=("autorgn",),
+        ),
+        TrainType(
+            name="trady_training",
+            function="strategies.redrawn:RandomChannels",
+            summary="TraDy: the head, and channels of random layers, drawn anew in every epoch",
+            order="score",
+            by_channels=True,
+            always_head=True,
+            schedule="redraw",
+            aliases=("trady",),
+        ),
+        TrainType(
+            name="lisa_training",
+            function="strategies.redrawn:RandomLayers",
+            summary="LISA: the head, and random layers, drawn anew in every epoch",
+            order="score",
+            always_head=True,
+            schedule="redraw",
+            aliases=("lisa",),
+        ),
+        TrainType(
+            name="bias_training",
+            function="strategies.biases:alone",
+            summary="TinyTL-B: all biases and betas, and the head",
+            uses_rho=False,
+            always_head=True,
+        ),
+        TrainType(
+            name="bias_plus_betti_train",
+            function="strategies.biases:beside_betti",
+            summary="TinyTL-B's biases and head, and AdaBet's layers",
+            cost="forward",
+            keeps_budget=True,
+            by_betti=True,
+            always_head=True,
+        ),
+        TrainType(
+            name="bias_plus_last_k_training",
+            function="strategies.biases:beside_last",
+            summary="TinyTL-B's biases and head, and the last floor(rho * L) layers",
+            keeps_budget=True,
+            always_head=True,
         ),
     )
 }

@@ -11,6 +11,7 @@ import numpy as np
 from models.network import Network
 from models.trained import Trained
 from selection.homology_mode import HomologyMode
+from selection.knapsack_mode import KnapsackMode
 from selection.selection_mode import PoolingWay
 
 
@@ -21,10 +22,13 @@ class MemoryBudget:
     Attributes:
         limit: MB of 1e6 bytes.
         needs: what is trained -> the estimated peak of a training step on it, MB.
+        measured: what is trained -> the same as measured here, which takes seconds; None where
+            nobody can.
     """
 
     limit: float
     needs: Callable[[Sequence[Trained]], float]
+    measured: Optional[Callable[[Sequence[Trained]], float]] = None
 
     def fits(self, trained: Sequence[Trained]) -> bool:
         """Whether training that stays within the limit."""
@@ -52,7 +56,8 @@ class SelectionRequest:
         homology: what computes b1; None for auto, see ``betti/homology.py``.
         fisher: ``mean`` or ``tinytrain``; see ``strategies/fisher.py``.
         profile, profile_file: of tensor times; see ``elastic/profile.py``.
-        budget: takes the place of ``rho``, for train types with an ``order``.
+        knapsack: what it is that a knapsack is full of; see ``strategies/betti_knapsack.py``.
+        budget: takes the place of ``rho``, for train types that can keep to one.
     """
 
     network: Network
@@ -72,4 +77,5 @@ class SelectionRequest:
     fisher: str = "mean"
     profile: str = "flops"
     profile_file: Optional[str] = None
+    knapsack: KnapsackMode = KnapsackMode.TIME
     budget: Optional[MemoryBudget] = None

@@ -34,6 +34,7 @@ ADDED_SETTINGS: Mapping[str, Any] = {
     "keep_head": False,
     "preprocessing": None,
     "split_seed": 0,
+    "knapsack": "time",
 }
 
 # Where things lie, and what is printed. With dataset_name 'folder', data_dir is the data itself.

@@ -57,7 +57,7 @@ class ElasticSelector:
     def __init__(self, network: Network) -> None:
         self.network = network
         self._variables = [v for layer in network.layers for v in layer.variables]
-        self._gradients = _gradient_function(network, self._variables)
+        self._gradients = gradient_function(network, self._variables)
         self._profiles: dict[tuple[int, str, Optional[str]], Profile] = {}
 
     def profile(self, request: SelectionRequest) -> Profile:
@@ -110,7 +110,7 @@ class ElasticSelector:
         if rho is None:
             raise ValueError("ElasticTrainer chooses by rho, and keeps to no memory budget")
         profile = self.profile(request)
-        _check_rho(profile, rho, self.network.backbone.title)
+        check_rho(profile, rho, self.network.backbone.title)
         importance = self.importance(request)
         ordered = [importance[tensor.layer][tensor.position] for tensor in profile.tensors]
         time_budget = profile.time_budget(rho)
@@ -120,12 +120,12 @@ class ElasticSelector:
             chosen |= {i for i, tensor in enumerate(profile.tensors) if tensor.layer == head}
         selection = make_selection(
             self.network.layers,
-            _positions(profile, chosen, len(self.network.layers)),
+            positions_of(profile, chosen, len(self.network.layers)),
             train_type=train_type,
             rho=rho,
             scores=[float(max(values)) for values in importance],
             samples=request.batch_size,
-            figures=_figures(profile, time_budget, sorted(chosen)),
+            figures=time_figures(profile, time_budget, sorted(chosen)),
         )
         return selection.timed(time.perf_counter() - started)
 
@@ -172,7 +172,7 @@ class ElasticSelector:
         return [values / largest for values in by_layer]
 
 
-def _gradient_function(
+def gradient_function(
     network: Network, variables: Sequence[tf.Variable]
 ) -> tf.types.experimental.GenericFunction:
     """Images ``[batch, size, size, 3]`` and labels ``[batch]`` to the loss' gradients."""
@@ -194,7 +194,7 @@ def _gradient_function(
     return gradients
 
 
-def _positions(profile: Profile, chosen: Iterable[int], layers: int) -> list[list[int]]:
+def positions_of(profile: Profile, chosen: Iterable[int], layers: int) -> list[list[int]]:
     """Of the ``chosen`` tensors among the variables of each of ``layers`` layers."""
     positions: list[list[int]] = [[] for _ in range(layers)]
     for index in chosen:
@@ -203,7 +203,8 @@ def _positions(profile: Profile, chosen: Iterable[int], layers: int) -> list[lis
     return positions
 
 
-def _figures(profile: Profile, time_budget: float, chosen: Sequence[int]) -> dict[str, float]:
+def time_figures(profile: Profile, time_budget: float, chosen: Sequence[int]) -> dict[str, float]:
+    """Of a selection of the tensors ``chosen``; see :meth:`ElasticSelector.select`."""
     step = profile.forward + profile.backward
     took = backward_time(chosen, profile.t_dw, profile.t_dy)
     return {
@@ -214,7 +215,12 @@ def _figures(profile: Profile, time_budget: float, chosen: Sequence[int]) -> dic
     }
 
 
-def _check_rho(profile: Profile, rho: float, title: str) -> None:
+def check_rho(profile: Profile, rho: float, title: str) -> None:
+    """Refuse a ``rho`` that leaves no time for any tensor's gradient.
+
+    Raises:
+        UserError: it says the smallest one that does.
+    """
     smallest = math.ceil(profile.smallest_rho * 1e4) / 1e4
     if rho < profile.smallest_rho:
         share = profile.forward / (profile.forward + profile.backward)

@@ -36,7 +36,12 @@ def select(request: SelectionRequest, train_type: str, normalise_by: str) -> Sel
     betti, cost = layer_betti(request, images)
     scores = [b1 / _DIVISORS[normalise_by](layer) for b1, layer in zip(betti, layers)]
     selection, prefix = select_ranked(
-        request, scores, train_type=train_type, betti=betti, samples=len(images)
+        request,
+        scores,
+        train_type=train_type,
+        betti=betti,
+        by_channels=True,
+        samples=len(images),
     )
     selection = replace(selection, figures={**selection.figures, **cost})
     selection = select_channels(

@@ -86,7 +86,9 @@ def _check_gradients(features: tf.keras.Model, images: tf.Tensor) -> None:
 
 
 # MobileNetV3Small has most kinds of layers, and is the smallest.
-TYPES = [n for n in TRAIN_TYPES if n not in ("no_norm_betti_train", "weight_norm_betti_train")]
+ALIKE = {"no_norm_betti_train", "weight_norm_betti_train", "two_nn_train", "bias_plus_betti_train"}
+ALIKE |= {"effective_rank_train", "participation_ratio_train", "persistence_entropy_train"}
+TYPES = [n for n in TRAIN_TYPES if n not in ALIKE]
 WAYS = [PoolingWay(SelectionMode.STRIPS, 60.0), PoolingWay(SelectionMode.PAIRS)]
 
 
@@ -102,7 +104,7 @@ def request_of(network, **changes):
 
 def test_every_train_type_and_selection_mode(small):
     for train_type in TYPES:
-        rho = 0.7 if train_type == "elastic_training" else 0.3
+        rho = 0.7 if train_type in ("elastic_training", "betti_knapsack_train") else 0.3
         selection = TRAIN_TYPES[train_type].select(request_of(small, rho=rho))
         assert selection.num_layers == 87 and selection.layers[-1].selected
     select = TRAIN_TYPES["act_norm_betti_train"].select

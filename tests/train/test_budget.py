@@ -26,8 +26,12 @@ pytestmark = pytest.mark.slow
 
 BATCH = 8
 DIGITS = ["--model_name", "digitnet", "--dataset_name", "digits"]
-# The others rank by b1 over something else: ADABET_EVERY=1 make test ARGS="-k what_is_selected"
-OTHERS = () if "ADABET_EVERY" in os.environ else ("no_norm_betti_train", "weight_norm_betti_train")
+# The others rank by another number: ADABET_EVERY=1 make test ARGS="-k what_is_selected"
+OTHERS = {
+    *("no_norm_betti_train", "weight_norm_betti_train", "autorgn_training", "fps_training"),
+    *(name for name, entry in TRAIN_TYPES.items() if entry.by_distances),
+} - {"cka_change_train"}
+OTHERS = set() if "ADABET_EVERY" in os.environ else OTHERS
 RANKED = [name for name, entry in TRAIN_TYPES.items() if entry.order and name not in OTHERS]
 
 
@@ -88,6 +92,7 @@ def test_what_is_selected_fits_and_one_more_would_not(train_type, always_head):
     trained = selection.trained(network.layers)
     assert 0 < _estimate(network, trained) <= 3.0
     assert selection.figures["estimated_mb"] == pytest.approx(_estimate(network, trained))
+    always_head |= entry.always_head
     full = entry.select(selection_request(network, images, rho=1.0))
     order = sorted(full.layers, key=lambda r: r.rank if entry.order == "score" else -r.index)
     chosen = [row for row in selection.selected if row.index != 18 or not always_head]
@@ -97,14 +102,16 @@ def test_what_is_selected_fits_and_one_more_would_not(train_type, always_head):
     assert not more
     if partial is None:
         following = network.layers[prefix[len(chosen)]]
-        can_split = entry.by_betti and channels_of(following)
+        can_split = entry.by_channels and channels_of(following)
         extra = trained_of(following, 1 if can_split else None)
         assert _estimate(network, [*trained, *extra]) > 3.0
         return
-    assert partial.index == prefix[len(chosen) - 1] and entry.by_betti
+    assert partial.index == prefix[len(chosen) - 1] and entry.by_channels
     layer = network.layers[partial.index]
     others = [part for part in trained if part.layer is not layer]
     assert _estimate(network, [*others, *trained_of(layer, len(partial.channels) + 1)]) > 3.0
+    if not entry.by_betti:
+        return
     (betti,) = channel_betti(network, [layer], images, 8)
     frozen = set(range(len(betti))) - set(partial.channels)
     assert min(betti[c] for c in partial.channels) >= max(betti[c] for c in frozen)
@@ -219,9 +226,9 @@ def test_the_selection_is_as_fast_as_the_budget_allows(tmp_path, capsys):
         (["--stability", "2"], "--stability"),
         (["--eval_batch_size", "500"], "evaluation at --eval_batch_size 500"),
         *(
-            (["--train_type", name], "take layers one after another")
+            (["--train_type", name], "that can keep to one")
             for name, entry in TRAIN_TYPES.items()
-            if not entry.order
+            if not entry.takes_budget
         ),
     ],
 )

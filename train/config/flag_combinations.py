@@ -13,7 +13,9 @@ from typing import Any
 from models.frozen_mode import FrozenMode
 from models.model_file import is_path
 from models.registry import BACKBONES
-from selection.registry import TRAIN_TYPES, TrainType, train_type_named
+from selection.knapsack_mode import KnapsackMode
+from selection.registry import TRAIN_TYPES, train_type_named
+from selection.train_type import TrainType
 from train.config import paper_constants as paper
 from train.config.export_format import ExportFormat
 from train.config.run_config import RunConfig
@@ -44,6 +46,10 @@ def _names(fits: Callable[[TrainType], bool]) -> str:
     return ", ".join(entry.name for entry in TRAIN_TYPES.values() if fits(entry))
 
 
+def _looks_forward(entry: TrainType) -> bool:
+    return entry.cost == "forward"
+
+
 def _trains(config: RunConfig) -> bool:
     return not (config.select_only or config.plan)
 
@@ -64,9 +70,27 @@ RULES: tuple[Rule, ...] = (
         depends_on="train_type",
     ),
     Rule(
-        ("rho_ch", "aggregation", "selection_mode", "homology", "selection_batches"),
-        f"goes with train types that rank by Betti numbers ({_names(lambda one: one.by_betti)})",
+        ("rho_ch",),
+        f"goes with train types that take channels ({_names(lambda one: one.by_channels)})",
+        lambda config: _entry(config).by_channels,
+        depends_on="train_type",
+    ),
+    Rule(
+        ("aggregation", "homology"),
+        f"goes with train types that count Betti numbers ({_names(lambda one: one.by_betti)})",
         lambda config: _entry(config).by_betti,
+        depends_on="train_type",
+    ),
+    Rule(
+        ("selection_mode",),
+        f"goes with train types that pool activations ({_names(lambda one: one.pools)})",
+        lambda config: _entry(config).pools,
+        depends_on="train_type",
+    ),
+    Rule(
+        ("selection_batches",),
+        f"goes with train types that look at forward passes ({_names(_looks_forward)})",
+        lambda config: _looks_forward(_entry(config)),
         depends_on="train_type",
     ),
     Rule(
@@ -87,7 +111,29 @@ RULES: tuple[Rule, ...] = (
         depends_on="train_type",
     ),
     Rule(
-        ("profile", "profile_file", "step_times"),
+        ("profile", "profile_file"),
+        "goes with --train_type elastic_training or betti_knapsack_train",
+        lambda config: config.train_type in ("elastic_training", "betti_knapsack_train"),
+        depends_on="train_type",
+    ),
+    Rule(
+        ("profile", "profile_file"),
+        "does nothing with --knapsack memory or measured_memory, which times nothing",
+        lambda config: config.knapsack == KnapsackMode.TIME,
+    ),
+    Rule(
+        ("knapsack",),
+        "goes with --train_type betti_knapsack_train",
+        lambda config: config.train_type == "betti_knapsack_train",
+        depends_on="train_type",
+    ),
+    Rule(
+        ("knapsack",),
+        "goes with --memory_budget, which it fills",
+        lambda config: config.memory_budget is not None,
+    ),
+    Rule(
+        ("step_times",),
         "goes with --train_type elastic_training",
         lambda config: config.train_type == "elastic_training",
         depends_on="train_type",
@@ -101,7 +147,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         ("interval",),
         "goes with --train_type elastic_training or prune_training",
-        lambda config: _entry(config).schedule != "once",
+        lambda config: _entry(config).schedule in ("elastic", "prune"),
         depends_on="train_type",
     ),
     Rule(
@@ -126,10 +172,16 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         ("memory_budget",),
-        f"goes with train types that take layers one after another "
-        f"({_names(lambda entry: bool(entry.order))})",
-        lambda config: bool(_entry(config).order),
+        f"goes with train types that can keep to one ({_names(lambda one: one.takes_budget)})",
+        lambda config: _entry(config).takes_budget,
         depends_on="train_type",
+    ),
+    Rule(
+        ("memory_budget",),
+        "does not go with --knapsack time, the default of betti_knapsack_train: give another",
+        lambda config: (
+            config.train_type != "betti_knapsack_train" or config.knapsack != KnapsackMode.TIME
+        ),
     ),
     Rule(
         ("memory_budget",),
@@ -152,6 +204,11 @@ RULES: tuple[Rule, ...] = (
         f"({_names(lambda entry: entry.uses_rho)})",
         lambda config: _entry(config).uses_rho,
         depends_on="train_type",
+    ),
+    Rule(
+        ("plan",),
+        "has nothing to vary with --knapsack memory or measured_memory",
+        lambda config: config.knapsack == KnapsackMode.TIME,
     ),
     Rule(
         ("cache_features",),

@@ -14,6 +14,7 @@ from models.preprocessing import Preprocessing
 from models.recompute import Recompute
 from models.registry import BACKBONES
 from selection.homology_mode import HomologyMode
+from selection.knapsack_mode import KnapsackMode
 from selection.registry import TRAIN_TYPES
 from selection.selection_mode import SelectionMode
 from train.config import paper_constants as paper
@@ -99,7 +100,8 @@ class RunConfig:
     )
     rho: Optional[float] = _flag(
         None,
-        "share of the layers to train, 0 to 1 (elastic_training: of full training's step time; "
+        "share of the layers to train, 0 to 1 (elastic_training and betti_knapsack_train: of full "
+        "training's step time; "
         f"auto: {paper.RHO}, or what --memory_budget allows)",
         float,
         auto=True,
@@ -245,10 +247,16 @@ class RunConfig:
     interval: int = _flag(4, "epochs between re-selections (elastic) or prunings (prune)", int)
     profile: str = _flag(
         "flops",
-        "tensor times of elastic_training, by FLOPs or measured",
+        "tensor times of elastic_training and betti_knapsack_train, by FLOPs or measured",
         choices=("flops", "measured"),
     )
     profile_file: Optional[str] = _flag(None, "JSON file to keep these tensor times in")
+    knapsack: KnapsackMode = _flag(
+        KnapsackMode.TIME,
+        "betti_knapsack_train: tensors within --rho of a step's time, or within --memory_budget as "
+        "estimated, or as measured here",
+        KnapsackMode,
+    )
     step_times: bool = _switch(
         "elastic_training: measure the time of a step beside the predicted one, which takes full "
         "training's memory"

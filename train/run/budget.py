@@ -25,6 +25,7 @@ from train.estimates import (
     least_training_memory,
     settled_training_memory,
 )
+from train.run.measured import measured_training_memory
 from train.run.pooling import modes_to_try, pooled_samples_of, pooling_way
 
 # What micro-batches cost: ``python -m benchmarks --only micro``, on two AVX2 cores.
@@ -39,6 +40,7 @@ def memory_budget(config: RunConfig, network: Network) -> Optional[MemoryBudget]
     return MemoryBudget(
         limit=config.memory_budget,
         needs=lambda trained: MARGIN * least_training_memory(config, network, trained),
+        measured=lambda trained: measured_training_memory(config, network, trained),
     )
 
 
@@ -102,12 +104,12 @@ def _least(
     selection = estimate_selection_memory(
         network,
         selection_batch_size(batch_size),
-        pooled_samples_of(config),
+        pooled_samples_of(config) if entry.pools else selection_batch_size(batch_size),
         entry.cost,
         way=pooling_way(replace(config, selection_mode=mode), network),
     )
     if selection is not None:
-        how = f" in {mode} mode" if entry.by_betti else ""
+        how = f" in {mode} mode" if entry.pools else ""
         needs[f"the selection of {entry.name}{how}"] = selection.total
     # An automatic evaluation batch takes no more than training does.
     evaluation = config.eval_batch_size

@@ -114,7 +114,7 @@ def dry_run_rows(
     if train_type_named(config.train_type).order:
         choices.update((rho, _cut(config, network, selection, rho)) for rho in rhos)
     else:
-        smallest = selection.figures["smallest_rho"]
+        smallest = selection.figures.get("smallest_rho", 0.0)
         possible = (rho for rho in rhos if rho >= smallest)
         choices.update((rho, select_again(rho).trained(network.layers)) for rho in possible)
     if config.rho is None:
@@ -123,11 +123,12 @@ def dry_run_rows(
 
 
 def _cut(config: RunConfig, network: Network, selection: Selection, rho: float) -> list[Trained]:
+    entry = train_type_named(config.train_type)
     prefix = cut_at_rho(
         network.layers,
         layer_order(selection),
         rho,
-        always_head=config.head == "always",
+        always_head=config.head == "always" or entry.always_head,
         rho_ch=config.rho_ch,
     )
     return prefix.trained(network.layers)

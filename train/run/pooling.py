@@ -33,8 +33,8 @@ def pooled_samples_of(config: RunConfig) -> int:
 
 def pools(config: RunConfig) -> bool:
     """Whether the run makes a cloud of pooled images."""
-    by_betti = train_type_named(config.train_type).by_betti
-    return by_betti and config.aggregation == "pool" and config.selection_file is None
+    in_clouds = train_type_named(config.train_type).pools
+    return in_clouds and config.aggregation == "pool" and config.selection_file is None
 
 
 def pooling_way(config: RunConfig, network: Network) -> PoolingWay:

@@ -11,9 +11,10 @@ import numpy as np
 from common.overlap import mean_jaccard
 from models.memory.phase_meter import PhaseMeter
 from models.network import Network
-from selection.registry import KeepsState, train_type_named
+from selection.registry import train_type_named
 from selection.request import SelectionRequest
 from selection.selection import Selection
+from selection.train_type import KeepsState
 from train.config.paper_constants import selection_batch_size
 from train.config.run_config import RunConfig
 from train.data.batches import pooled_labels, pooled_samples
@@ -45,7 +46,7 @@ class LayerChooser:
 
     def at(self, network: Network, rho: float) -> Selection:
         """What it would train at another ``rho``; not measured."""
-        return self._strategy(replace(self._request(network), rho=rho))
+        return self._strategy(replace(self._request(network), rho=rho, budget=None))
 
     def state(self) -> list[dict]:
         """What the strategy keeps, as plain JSON types."""
@@ -93,6 +94,7 @@ def selection_request(
         fisher=config.fisher,
         profile=config.profile,
         profile_file=config.profile_file,
+        knapsack=config.knapsack,
         budget=memory_budget(config, network),
     )
 
@@ -100,7 +102,7 @@ def selection_request(
 def pool_notes(config: RunConfig, data: DataBundle) -> list[str]:
     """A line for the user where the training set has fewer images than the selection pools."""
     wanted, there = selection_batch_size(config.batch_size) * config.selection_batches, data.train
-    pools = train_type_named(config.train_type).by_betti and config.selection_file is None
+    pools = train_type_named(config.train_type).pools and config.selection_file is None
     if not pools or wanted <= len(there):
         return []
     return [

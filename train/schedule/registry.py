@@ -7,11 +7,13 @@ from train.schedule.base import Job, TrainingSchedule
 from train.schedule.elastic import ElasticSchedule
 from train.schedule.once import DelayedSelection
 from train.schedule.prune import PruneSchedule
+from train.schedule.redraw import RedrawSchedule
 
 _SCHEDULES: dict[str, type[TrainingSchedule]] = {
     "once": TrainingSchedule,
     "elastic": ElasticSchedule,
     "prune": PruneSchedule,
+    "redraw": RedrawSchedule,
 }
 
 
