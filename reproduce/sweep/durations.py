@@ -81,7 +81,9 @@ def rough_seconds(settings: dict) -> Optional[float]:
     per_image = _SECONDS_PER_IMAGE[model]
     if settings["select_only"] or settings["plan"]:
         return _START + _SELECTION * per_image
-    trained = settings["num_epochs"] * TRAIN_IMAGES[data]
+    trained = (settings["num_epochs"] + settings.get("head_epochs", 0)) * TRAIN_IMAGES[data]
+    if settings["learning_rate"] == TUNE:
+        trained += len(TUNED_RATES) * tuning_epochs(settings["num_epochs"]) * TRAIN_IMAGES[data]
     if settings["max_steps"] is not None:
         trained = min(trained, settings["max_steps"] * settings["batch_size"])
     evaluations = math.ceil(trained / TRAIN_IMAGES[data] / settings["eval_every"])
@@ -91,7 +93,8 @@ def rough_seconds(settings: dict) -> Optional[float]:
 
 def _alike(settings: dict) -> str:
     """A name for the runs that take as long as each other."""
-    return hash_of({key: value for key, value in settings.items() if key not in _NOT_IN_TIME})
+    timed = {key: value for key, value in settings.items() if key not in _NOT_IN_TIME}
+    return hash_of({**timed, "tunes": settings["learning_rate"] == TUNE})
 
 
 def about(seconds: float) -> str:
