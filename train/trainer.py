@@ -140,7 +140,7 @@ class Trainer:
             where batch norm goes by batch statistics.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - options by name
         self,
         network: Network,
         trained: Sequence[Trained],

@@ -10,6 +10,8 @@ from typing import Optional
 from common.wording import count
 from reproduce.paper_values import TEST_IMAGES, TRAIN_IMAGES
 from reproduce.store.runs import RunSpec, Store, hash_of
+from train.config.our_constants import TUNED_RATES, tuning_epochs
+from train.config.run_config import TUNE
 
 # They decide what comes out of a run, and not how long it takes.
 _NOT_IN_TIME = (

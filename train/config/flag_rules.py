@@ -70,12 +70,10 @@ def check_flags(config: RunConfig) -> None:
 def _check_ranges(config: RunConfig) -> None:
     for name, low, high in _RANGES:
         value = getattr(config, name)
+        if value in (None, TUNE):
+            continue
         # Written so that a NaN fails as well.
-        if (
-            value is not None
-            and value != TUNE
-            and not (low <= value <= high and math.isfinite(value))
-        ):
+        if not (low <= value <= high and math.isfinite(value)):
             limits = f"between {low} and {high}" if high < math.inf else f"at least {low}"
             raise UserError(f"--{name} {value} is out of range: it must be {limits}")
     for name in _ABOVE_ZERO:

@@ -72,7 +72,7 @@ class DataBundle:
         return replace(self, train=train, validation=validation, notes=(*self.notes, note))
 
 
-def load_dataset(
+def load_dataset(  # noqa: PLR0913 - what a command line says about data
     name: str,
     input_size: int,
     data_dir: Optional[str] = None,

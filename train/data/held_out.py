@@ -35,9 +35,8 @@ def divide_images(images: ImageSet, share: float, seed: int) -> Optional[tuple[I
 
     None where no class has two of them.
     """
-    places = held_out_places(
-        images.labels.tolist(), list(map(str, range(len(images)))), share, seed
-    )
+    names = [str(place) for place in range(len(images))]
+    places = held_out_places(images.labels.tolist(), names, share, seed)
     if not places:
         return None
     held_out = np.array(sorted(places))

@@ -84,10 +84,9 @@ def _negative(image: np.ndarray, level: int, seed: int) -> np.ndarray:  # noqa: 
 
 def _blur(image: np.ndarray, level: int, seed: int) -> np.ndarray:  # noqa: ARG001
     size = image.shape[0]
-    rows = _gaussian(size, BLUR[level] * size / SIDE)
-    return _as_pixels(
-        np.einsum("ij,jkc,lk->ilc", rows, image.astype(np.float64), rows, optimize=True)
-    )
+    weights = _gaussian(size, BLUR[level] * size / SIDE)
+    down = np.tensordot(weights, image.astype(np.float64), axes=(1, 0))
+    return _as_pixels(np.tensordot(weights, down, axes=(1, 1)).transpose(1, 0, 2))
 
 
 def _gaussian(size: int, sigma: float) -> np.ndarray:

@@ -90,10 +90,8 @@ class TfdsSource:
             place=f"{self.name} {self._root.resolve()} {split}",
             content=f"{fingerprint} {info.version} {self.class_names}",
         ).shifted(self._shift)
-        batches, count = (
-            shifted(self._decode(split, size), self._shift),
-            info.splits[split].num_examples,
-        )
+        batches = shifted(self._decode(split, size), self._shift)
+        count = info.splits[split].num_examples
         title = f"decoding {self.name} {split}"
         return cached_split(self._cache, key, size, count, batches, title)
 

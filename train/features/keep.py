@@ -221,9 +221,8 @@ def _identity_of(images: Stored) -> str:
     if isinstance(images, FileImages):
         return images.path.parent.name
     if isinstance(images, SomeImages):
-        return (
-            f"{_digest([images.places.astype('<i8').tobytes()])} of {_identity_of(images.others)}"
-        )
+        places = _digest([images.places.astype("<i8").tobytes()])
+        return f"{places} of {_identity_of(images.others)}"
     return _digest([images.take(np.arange(len(images))).tobytes()])
 
 

@@ -41,8 +41,8 @@ def warnings(metrics: Sequence[dict], num_classes: int, penalised: bool) -> Iter
     if loss > FAR_FROM_CONVERGED * guess:
         yield (
             f"training ended far from converged: its loss is {loss:.2f} after the last epoch, "
-            f"{loss / guess:.0%} of a guess' (ln {num_classes} = {guess:.2f}); longer, or by another "
-            "--learning_rate (tune looks for one), it may come to something else"
+            f"{loss / guess:.0%} of a guess' (ln {num_classes} = {guess:.2f}); in more epochs, or "
+            "by another --learning_rate (tune looks for one), it may come to something else"
         )
 
 

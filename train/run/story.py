@@ -109,9 +109,8 @@ def run(
         result = recorder.finish("completed")
     assert result is not None
     if afterwards is not None:
-        afterwards(
-            recorder.setting, recorder.network, recorder.stage.selection, recorder.directory.path
-        )
+        selection, path = recorder.stage.selection, recorder.directory.path
+        afterwards(recorder.setting, recorder.network, selection, path)
     return result
 
 

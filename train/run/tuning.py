@@ -56,8 +56,9 @@ class Tried:
     def __str__(self) -> str:
         if self.validation_accuracy is None:
             return f"learning rate {self.learning_rate:g}: the loss is not finite"
+        accuracy = percent(self.validation_accuracy)
         return (
-            f"learning rate {self.learning_rate:g}: validation {percent(self.validation_accuracy)}, "
+            f"learning rate {self.learning_rate:g}: validation {accuracy}, "
             f"loss {self.train_loss:.4f}, {self.seconds:.1f} s"
         )
 
