@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from models.kinds import LayerKind
 from models.trained import Trained
 from tests.helpers import random_pixels, snapshot, tiny_network, whole
 from train.clipping import LEAST_NORM, Adaptive, ByGlobalNorm, unit_axes
@@ -91,9 +92,8 @@ def test_each_output_channel_is_clipped_by_its_own_weights(plain):
             np.testing.assert_array_equal(found, gradient)
             continue
         channels = weights.shape[-1] if weights.ndim == 4 else 1
-        for row, own, wanted in zip(
-            *(by_unit(one, channels) for one in (found, weights, gradient))
-        ):
+        units = [by_unit(one, channels) for one in (found, weights, gradient)]
+        for row, own, wanted in zip(*units):
             longest = ratio * max(np.linalg.norm(own), LEAST_NORM)
             norm = np.linalg.norm(wanted)
             shortened += norm > longest
@@ -113,11 +113,8 @@ def test_a_channel_of_a_depthwise_kernel_is_one_that_comes_out():
 
     class Of:  # as a Layer says
         keras_layer = layer
-        kind = None
+        kind = LayerKind.DEPTHWISE_CONV
 
-    from models.kinds import kind_of
-
-    Of.kind = kind_of(layer)
     kernel, bias = layer.depthwise_kernel, layer.bias
     assert unit_axes(Leaf(Trained(kernel, None, Of))) == [0, 1]
     assert unit_axes(Leaf(Trained(bias, None, Of))) == [0]

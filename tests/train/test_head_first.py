@@ -133,7 +133,7 @@ def test_a_plan_has_a_row_of_the_head():
     selection = make_selection(
         network.layers, [layer.index > 15 for layer in network.layers], train_type="last_k_training"
     )
-    rows = dry_run_rows(config, network, selection, lambda rho: selection)
+    rows = dry_run_rows(config, network, selection, lambda _: selection)
     head = rows[-1]
     assert head.head_alone and head.layers == 1 and not any(row.head_alone for row in rows[:-1])
     assert head.lean <= min(row.lean for row in rows)

@@ -122,10 +122,9 @@ def test_entries_of_changed_images_go_shifted_ones_too(tmp_path):
 
 
 def test_digits_are_shifted_too():
-    plain, data = (
-        load_dataset("digits", 16, shift=one) for one in (None, Shift(ShiftName.BLUR, 5))
-    )
-    assert np.array_equal(all_images(data.test), Shift(ShiftName.BLUR, 5)(all_images(plain.test)))
+    shift = Shift(ShiftName.BLUR, 5)
+    plain, data = (load_dataset("digits", 16, shift=one) for one in (None, shift))
+    assert np.array_equal(all_images(data.test), shift(all_images(plain.test)))
 
 
 def test_the_picture_of_the_documents_is_that_of_the_script():
