@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -94,8 +97,8 @@ def test_each_output_channel_is_clipped_by_its_own_weights(plain):
         channels = weights.shape[-1] if weights.ndim == 4 else 1
         units = [by_unit(one, channels) for one in (found, weights, gradient)]
         for row, own, wanted in zip(*units):
-            longest = ratio * max(np.linalg.norm(own), LEAST_NORM)
-            norm = np.linalg.norm(wanted)
+            longest = ratio * max(float(np.linalg.norm(own)), LEAST_NORM)
+            norm = float(np.linalg.norm(wanted))
             shortened += norm > longest
             wanted = wanted * min(1.0, longest / max(norm, 1e-12))
             np.testing.assert_allclose(row, wanted, rtol=2e-2, atol=3e-6)
@@ -111,13 +114,10 @@ def test_a_channel_of_a_depthwise_kernel_is_one_that_comes_out():
     layer = tf.keras.layers.DepthwiseConv2D(2, depth_multiplier=2)
     layer(inputs)
 
-    class Of:  # as a Layer says
-        keras_layer = layer
-        kind = LayerKind.DEPTHWISE_CONV
-
+    of: Any = SimpleNamespace(keras_layer=layer, kind=LayerKind.DEPTHWISE_CONV)  # as a Layer says
     kernel, bias = layer.depthwise_kernel, layer.bias
-    assert unit_axes(Leaf(Trained(kernel, None, Of))) == [0, 1]
-    assert unit_axes(Leaf(Trained(bias, None, Of))) == [0]
+    assert unit_axes(Leaf(Trained(kernel, None, of))) == [0, 1]
+    assert unit_axes(Leaf(Trained(bias, None, of))) == [0]
 
 
 @pytest.mark.parametrize("clip", [by_norm(0.5), adaptive(0.05)])

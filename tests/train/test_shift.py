@@ -89,8 +89,8 @@ def folder(tmp_path_factory):
 
 
 def load(root, shift=None):
-    where = {"data_dir": str(root / "data"), "cache_dir": str(root / "cache")}
-    return load_dataset("folder", 6, **where, shift=shift)
+    data, cache = str(root / "data"), str(root / "cache")
+    return load_dataset("folder", 6, data_dir=data, cache_dir=cache, shift=shift)
 
 
 def test_every_split_is_shifted_and_kept_under_a_name_of_its_own(folder):

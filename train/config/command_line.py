@@ -195,7 +195,7 @@ def _json_type(entry: Field) -> Any:
         return kind
     if issubclass(kind, str):
         return Union[kind, None]
-    return Union[kind, None, Literal["auto"] if word is None else Literal["auto", word]]  # type: ignore[valid-type]
+    return Union[kind, None, Literal["auto"] if word is None else Literal["auto", word]]
 
 
 def _words(entry: Field, value: object) -> list[str]:

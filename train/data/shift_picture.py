@@ -20,7 +20,7 @@ from train.config.shift_name import ShiftName
 from train.data.shift import SIDE, Shift
 
 SEVERITIES = (1, 3, 5)
-_DRAWN = 96  # pixels of a picture, a third of them or so: noise cannot be compressed
+_DRAWN = 112  # pixels, from the middle of a picture, as they are
 _GAP = 4
 _COLOURS = 128  # of the palette
 
@@ -36,16 +36,17 @@ def sheet(photograph: np.ndarray) -> Image.Image:
     drawn = Image.new("RGB", (step * (1 + len(degrees)) - _GAP, step * 3 - _GAP), "white")
     first = (photograph, Shift(ShiftName.NEGATIVE, 1)(photograph[None])[0])
     for row, picture in enumerate(first):
-        drawn.paste(_small(picture), (0, row * step))
+        drawn.paste(_middle(picture), (0, row * step))
     for column, name in enumerate(degrees, 1):
         for row, severity in enumerate(SEVERITIES):
             (picture,) = Shift(name, severity)(photograph[None])
-            drawn.paste(_small(picture), (column * step, row * step))
+            drawn.paste(_middle(picture), (column * step, row * step))
     return drawn
 
 
-def _small(picture: np.ndarray) -> Image.Image:
-    return Image.fromarray(picture).resize((_DRAWN, _DRAWN), Image.Resampling.LANCZOS)
+def _middle(picture: np.ndarray) -> Image.Image:
+    start = (SIDE - _DRAWN) // 2
+    return Image.fromarray(picture[start : start + _DRAWN, start : start + _DRAWN])
 
 
 def photograph() -> np.ndarray:

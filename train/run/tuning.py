@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple, Optional
 
@@ -134,7 +134,7 @@ class _Tuner:
             choose = LayerChooser(config, self._setting.data, self._meters.selection)
             self._given = choose(self._network)
 
-    def tried(self) -> Iterator[Tried]:
+    def tried(self) -> Generator[Tried, None, None]:
         """One rate after another, each from where the network is now."""
         for rate in TUNED_RATES:
             with _restored(self._network):

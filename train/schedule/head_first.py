@@ -65,8 +65,9 @@ class HeadFirst(TrainingSchedule):
         momentum: Optional[Mapping] = None,
     ) -> Stage:
         """A stage of the course that the run is in."""
-        of = super() if self._alone else self._then
-        return of.stage_of(network, selection, first_step, momentum)
+        if self._alone:
+            return super().stage_of(network, selection, first_step, momentum)
+        return self._then.stage_of(network, selection, first_step, momentum)
 
     def penalty_of(self, network: Network) -> Optional[Penalty]:  # noqa: ARG002
         """None: this is asked of the head alone."""
