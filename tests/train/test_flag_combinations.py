@@ -87,7 +87,7 @@ REFUSED = {
     "--reuse_runs runs --train_type prunetrain": "select once, not with --train_type prune_traini",
     "--reuse_runs runs --select_at_epoch 1": "does not go with --select_at_epoch, which trains",
     "--test_split 0.2": "--test_split 0.2 is a share, which goes with --dataset_name folder (TFDS",
-    "--split_seed 1 --dataset_name folder": "--split_seed 1 goes with --validation_split, or with --te",
+    "--split_seed 1 --dataset_name folder": "goes with --validation_split, or with --test_split",
     "--export keras --select_only": "does nothing with --select_only or --plan",
     "--export_batch 3 --export tflite": "goes with --export litert_training",
     "--download": "goes with TFDS data sets, not with --dataset_name digits",
