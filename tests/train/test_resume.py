@@ -47,7 +47,7 @@ RUNS = {
         *("--save_weights", "best", "--shift", "noise"),
     ],
     "adaptive, tuned": [
-        *("--rho", "0.3", "--clip_adaptive", "0.01", "--validation_split", "0.2"),
+        *("--rho", "0.6", "--clip_adaptive", "0.01", "--validation_split", "0.2"),
         *("--learning_rate", "tune", "--train_type", "elastic_training", "--head_epochs", "1"),
     ],
 }
