@@ -54,7 +54,7 @@ def epoch_seconds(
         data = DataBundle("noise", images, None, NUM_CLASSES, names, True, 0.0)
         asked = ["--model_name", name, "--weights", "none", "--rotation", "0"]
         config = parse_args([*asked, "--cache_features", "float32", "--cache_dir", folder])
-        keeper = FeatureKeeper(config, data)
+        keeper = FeatureKeeper(config, data, config.num_epochs)
         ways = {
             "computes": Trainer(network, trained, RATES),
             "reads": Trainer(

@@ -25,10 +25,14 @@ def training_memory(
     frozen: FrozenMode,
     micro_batch: Optional[int] = None,
     recompute: Recompute = Recompute.ALL,
+    clips: bool = False,
 ) -> float:
-    """MB that a training step on ``trained`` takes."""
+    """MB that a training step on ``trained`` takes; ``clips``: its gradients are clipped."""
     waiting = WAITING_BATCHES
-    return _estimate(network, trained, batch_size, frozen, waiting, micro_batch, recompute).total
+    step = _estimate(network, trained, batch_size, frozen, waiting, micro_batch, recompute)
+    # What is clipped is added up apart, from micro-batch to micro-batch.
+    accumulators = step.gradients if clips and micro_batch is not None else 0.0
+    return step.total + accumulators
 
 
 def micro_batch_of(
@@ -76,7 +80,9 @@ def _of(
     size: Optional[int],
     recompute: Recompute,
 ) -> float:
-    return training_memory(network, trained, config.batch_size, config.frozen, size, recompute)
+    return training_memory(
+        network, trained, config.batch_size, config.frozen, size, recompute, config.clips
+    )
 
 
 def _halves(batch_size: int, network: Network) -> list[int]:

@@ -7,12 +7,14 @@ Exact but for the rounding of sums, where no image's result depends on the other
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Optional
+from typing import Any, Optional
 
 import tensorflow as tf
 
 from models.batch_part import BatchPart
+from train.clipping import Clipping
 from train.config.paper_constants import MOMENTUM
+from train.gradients.leaves import Leaf
 from train.gradients.loss_gradients import LossGradients
 from train.optimizer import LearningRateSchedule
 from train.penalty import Penalty, penalty_and_gradients
@@ -89,3 +91,54 @@ class MomentumSum:
                 before = [variable.assign_add(momentum.read_value(), read_value=False)]
         with tf.control_dependencies(before):
             self._iterations.assign_add(1)
+
+
+class ClippedSum(MomentumSum):
+    """The same step with its gradient clipped, which takes all of it: it is added up by itself.
+
+    How long the sum over the parts is says nothing that their own lengths tell, so that there is an
+    accumulator for each variable, of its size: as exact, in so much more memory.
+    """
+
+    def __init__(self, clipping: Clipping, leaves: Sequence[Leaf], *others: Any) -> None:
+        """``leaves``: of the variables, in their order; ``others``: as of :class:`MomentumSum`."""
+        super().__init__(*others)
+        self._clipping = clipping
+        self._leaves = leaves
+        self._sums = [
+            tf.Variable(tf.zeros_like(one), trainable=False, name="sum") for one in self._variables
+        ]
+
+    def begin(self) -> tf.Tensor:
+        """The penalty's part of the gradient, or 0; the penalty, a scalar."""
+        penalty, added = tf.constant(0.0), [None] * len(self._variables)
+        if self._penalty is not None:
+            penalty, added = penalty_and_gradients(self._penalty, self._variables)
+        before: list[tf.Operation] = []
+        for total, gradient in zip(self._sums, added):
+            with tf.control_dependencies(before):
+                before = [total.assign(tf.zeros_like(total) if gradient is None else gradient)]
+        return penalty
+
+    def add(
+        self, images: tf.Tensor, labels: tf.Tensor, part: BatchPart
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The gradients of these images too; their share of the mean loss, and their logits."""
+        step = self._iterations.read_value()
+        loss, logits, gradients = self._gradients(images, labels, step, part)
+        for total, gradient in zip(self._sums, gradients):
+            if gradient is not None:
+                total.assign_add(gradient)
+        return loss, logits
+
+    def finish(self) -> None:
+        """v <- m v - r g of the clipped g, then the step."""
+        clip = self._clipping.of([total.read_value() for total in self._sums])
+        rate = self._rate(self._iterations)
+        before: list[tf.Operation] = []
+        for momentum, total, leaf in zip(self._momenta, self._sums, self._leaves):
+            with tf.control_dependencies(before):
+                gradient = clip(leaf, total.read_value())
+                before = [momentum.assign(MOMENTUM * momentum.read_value() - rate * gradient)]
+        with tf.control_dependencies(before):
+            super().finish()

@@ -19,23 +19,58 @@ class LearningRateSchedule:
     """Learning rate and weight decay on a cosine to 0 over ``steps`` optimizer steps.
 
     Attributes:
-        learning_rate: the initial one.
+        learning_rate: the initial one; with ``warmup``, the one at its end.
         weight_decay: the decay of step t is lr_t * weight_decay (Loshchilov and Hutter, arXiv
             1711.05101, with their schedule multiplier folded into the learning rate).
         steps: optimizer steps until both reach 0.
+        start: steps that were taken before, on another schedule.
+        warmup: of ``steps``, those on which both rise in a straight line: step k, from 1, has
+            k / warmup of them (Goyal et al., arXiv 1706.02677, section 2.2). The cosine is over the
+            others.
     """
 
     learning_rate: float
     weight_decay: float
     steps: int
+    start: int = 0
+    warmup: int = 0
 
-    def cosine(self, initial: float) -> tf.keras.optimizers.schedules.CosineDecay:
-        """``initial`` on the cosine."""
-        return tf.keras.optimizers.schedules.CosineDecay(initial, self.steps)
+    def cosine(self, initial: float) -> tf.keras.optimizers.schedules.LearningRateSchedule:
+        """``initial`` on this course, a function of the step."""
+        cosine = tf.keras.optimizers.schedules.CosineDecay(initial, self.steps - self.warmup)
+        if not (self.start or self.warmup):
+            return cosine
+        return _Later(cosine, initial, self.start, self.warmup)
 
     def rate(self, step: int) -> float:
         """The learning rate of step ``step``, from 0."""
         return float(self.cosine(self.learning_rate)(step))
+
+
+class _Later(tf.keras.optimizers.schedules.LearningRateSchedule):
+    """``cosine`` from step ``start + warmup`` on, and the way up to ``initial`` before that."""
+
+    def __init__(
+        self,
+        cosine: tf.keras.optimizers.schedules.CosineDecay,
+        initial: float,
+        start: int,
+        warmup: int,
+    ) -> None:
+        super().__init__()
+        self._cosine, self._initial, self._start, self._warmup = cosine, initial, start, warmup
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        own = tf.cast(step, tf.float32) - float(self._start)
+        falling = self._cosine(own - float(self._warmup))
+        if not self._warmup:
+            return falling
+        rising = self._initial * (own + 1.0) / float(self._warmup)
+        return tf.where(own < float(self._warmup), rising, falling)
+
+    def get_config(self) -> dict:
+        """Keras asks for it; nothing here reads it."""
+        return {"initial": self._initial, "start": self._start, "warmup": self._warmup}
 
 
 def sgdw(

@@ -17,12 +17,13 @@ from models.graph.front import front_of
 from models.network import Network
 from models.recompute import Recompute
 from models.trained import Trained
+from train.clipping import Clipping
 from train.gradients.lean.cut import FeatureCut
 from train.gradients.lean.gradients import Given, LeanGradients
 from train.gradients.leaves import Leaves
 from train.gradients.loss_gradients import LossGradients
 from train.gradients.stock import StockGradients
-from train.micro_batches import MomentumSum
+from train.micro_batches import ClippedSum, MomentumSum
 from train.optimizer import LearningRateSchedule, apply_gradients, momentum_slots, sgdw
 from train.penalty import Penalty, penalty_and_gradients
 from train.predictions import Predictions
@@ -119,6 +120,7 @@ class Trainer:
         momentum: arrays to go on with, of the shape of their variables, by ``variable.ref()``;
             the other variables start at zero, and slices always do.
         penalty: computes what is added to the loss.
+        clipping: makes gradients shorter, the penalty's included; None for as they are.
         frozen: how frozen layers are computed.
         micro_batch: images at a time, whose gradients are added up for a step; None for the whole
             batch at once.
@@ -129,6 +131,7 @@ class Trainer:
             for each slice.
         steps_taken: ``first_step`` and its own.
         micro_batch: as it was given.
+        rates: as they were given.
         cut: behind which it begins; where there is one, batches hold tuples of its tensors' values
             in place of images.
 
@@ -137,7 +140,7 @@ class Trainer:
             where batch norm goes by batch statistics.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - options by name
         self,
         network: Network,
         trained: Sequence[Trained],
@@ -146,6 +149,7 @@ class Trainer:
         first_step: int = 0,
         momentum: Optional[Mapping] = None,
         penalty: Optional[Penalty] = None,
+        clipping: Optional[Clipping] = None,
         frozen: FrozenMode = FrozenMode.LEAN,
         micro_batch: Optional[int] = None,
         lean: LeanOptions = LeanOptions(),  # noqa: B008 - immutable
@@ -155,11 +159,13 @@ class Trainer:
         self.network = network
         self.trained = tuple(trained)
         self.steps_taken = first_step
+        self.rates = rates
         self._leaves = Leaves(self.trained)
         self.variables = self._leaves.variables
         self.cut = lean.cut
         self._gradients = self._gradients_of(frozen, lean)
         self._penalty = penalty
+        self._clipping = clipping
         self.optimizer = sgdw(rates, self.variables, first_step)
         for variable, slot in zip(self.variables, self.momenta):
             if momentum and variable.ref() in momentum:
@@ -169,19 +175,21 @@ class Trainer:
             self._step = self._compiled(self._take_step)
         else:
             self._step = self._step_in_parts
-            self._sum = MomentumSum(
-                self._gradients,
-                self.variables,
-                self.momenta,
-                rates,
-                self.optimizer.iterations,
-                penalty,
-            )
+            self._sum = self._sum_of_parts()
             scalars = [tf.TensorSpec([], tf.int32)] * 2
             self._begin = tf.function(self._sum.begin, autograph=False)
             self._add = self._compiled(self._take_part, *scalars)
             self._finish = tf.function(self._finish_parts, autograph=False)
         self._predict = self._compiled(self._predictions_of)
+
+    def _sum_of_parts(self) -> MomentumSum:
+        what = (
+            *(self._gradients, self.variables, self.momenta, self.rates),
+            *(self.optimizer.iterations, self._penalty),
+        )
+        if self._clipping is None:
+            return MomentumSum(*what)
+        return ClippedSum(self._clipping, self._leaves.in_order, *what)
 
     def _gradients_of(self, frozen: FrozenMode, how: LeanOptions) -> LossGradients:
         model = self.network.model
@@ -217,6 +225,9 @@ class Trainer:
             more, added = penalty_and_gradients(self._penalty, self.variables)
             loss += more
             gradients = [one + other for one, other in zip(gradients, added)]
+        if self._clipping is not None:
+            clip = self._clipping.of(gradients)
+            gradients = [clip(leaf, one) for leaf, one in zip(self._leaves.in_order, gradients)]
         # Not before: the decay of every variable would be computed, and wait, from the start.
         with tf.control_dependencies(gradients):
             apply_gradients(self.optimizer, gradients, self.variables)

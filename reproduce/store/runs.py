@@ -35,6 +35,15 @@ ADDED_SETTINGS: Mapping[str, Any] = {
     "preprocessing": None,
     "split_seed": 0,
     "knapsack": "time",
+    "head_epochs": 0,
+    "head_learning_rate": None,
+    "warmup_epochs": 0,
+    "clip_norm": None,
+    "clip_adaptive": None,
+    "validation_split": None,
+    "shift": None,
+    "shift_severity": 3,
+    "shift_seed": 0,
 }
 
 # Where things lie, and what is printed. With dataset_name 'folder', data_dir is the data itself.

@@ -10,6 +10,8 @@ from typing import Optional
 from common.wording import count
 from reproduce.paper_values import TEST_IMAGES, TRAIN_IMAGES
 from reproduce.store.runs import RunSpec, Store, hash_of
+from train.config.our_constants import TUNED_RATES, tuning_epochs
+from train.config.run_config import TUNE
 
 # They decide what comes out of a run, and not how long it takes.
 _NOT_IN_TIME = (
@@ -81,7 +83,9 @@ def rough_seconds(settings: dict) -> Optional[float]:
     per_image = _SECONDS_PER_IMAGE[model]
     if settings["select_only"] or settings["plan"]:
         return _START + _SELECTION * per_image
-    trained = settings["num_epochs"] * TRAIN_IMAGES[data]
+    trained = (settings["num_epochs"] + settings.get("head_epochs", 0)) * TRAIN_IMAGES[data]
+    if settings["learning_rate"] == TUNE:
+        trained += len(TUNED_RATES) * tuning_epochs(settings["num_epochs"]) * TRAIN_IMAGES[data]
     if settings["max_steps"] is not None:
         trained = min(trained, settings["max_steps"] * settings["batch_size"])
     evaluations = math.ceil(trained / TRAIN_IMAGES[data] / settings["eval_every"])
@@ -91,7 +95,8 @@ def rough_seconds(settings: dict) -> Optional[float]:
 
 def _alike(settings: dict) -> str:
     """A name for the runs that take as long as each other."""
-    return hash_of({key: value for key, value in settings.items() if key not in _NOT_IN_TIME})
+    timed = {key: value for key, value in settings.items() if key not in _NOT_IN_TIME}
+    return hash_of({**timed, "tunes": settings["learning_rate"] == TUNE})
 
 
 def about(seconds: float) -> str:

@@ -20,6 +20,7 @@ from reproduce.store.runs import RunSpec
 from reproduce.sweep.child import GRACE_SECONDS
 from train.checkpoint.ended import can_resume
 from train.config.flag_combinations import without_effect
+from train.config.run_config import TUNE
 
 PROGRAM = PROJECT / "main.py"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # they end a sweep
@@ -72,6 +73,8 @@ class RunProcess:
             return []
         config = spec.config
         if config.select_only or config.plan or config.select_at_epoch:
+            return []
+        if config.head_epochs or config.learning_rate == TUNE:
             return []
         return ["--reuse_runs", str(self.finished)]
 

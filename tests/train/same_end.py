@@ -41,7 +41,8 @@ def what_came_out(run: Path) -> dict[str, Any]:
             found[name] = [without_measured(json.loads(line)) for line in lines]
     config = json.loads((run / "config.json").read_text())
     left_out = ("environment", "resumed", "run_name", "output_dir", "checkpoint_every")
-    found["config.json"] = {k: v for k, v in config.items() if k not in left_out}
+    kept = {k: v for k, v in config.items() if k not in left_out}
+    found["config.json"] = without_measured(kept)
     if (run / "weights.h5").exists():
         found["weights"] = {}
 

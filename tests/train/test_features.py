@@ -100,7 +100,7 @@ class Kept:
         flip = "--rotation" in flags
         self.data = DataBundle("digits", images, images, 5, tuple("56789"), flip, 0.1)
         network = network or tiny_network("digits", seed=0)
-        keeper = keep.FeatureKeeper(config, self.data)
+        keeper = keep.FeatureKeeper(config, self.data, config.num_epochs)
         trained = trained_of(network.layers[-2])
         cut = keeper.cut_for(network, trained)
         self.trainer = Trainer(

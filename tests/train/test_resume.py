@@ -42,6 +42,15 @@ RUNS = {
     ],
     "l1": ["--train_type", "prune_training", "--prune", "l1"],
     "features": ["--rho", "0.3", "--augment_draws", "2"],
+    "as one would": [
+        *("--rho", "0.3", "--augment_draws", "2", "--head_epochs", "1", "--warmup_epochs", "1"),
+        *("--clip_norm", "1", "--micro_batch", "25", "--validation_split", "0.2"),
+        *("--save_weights", "best", "--shift", "noise"),
+    ],
+    "adaptive, tuned": [
+        *("--rho", "0.6", "--clip_adaptive", "0.01", "--validation_split", "0.2"),
+        *("--learning_rate", "tune", "--train_type", "elastic_training", "--head_epochs", "1"),
+    ],
 }
 
 
@@ -90,7 +99,7 @@ def result_of(folder: Path) -> dict:
 
 
 # The others: ADABET_EVERY=1 make test ARGS="-k same_to_the_last_bit"
-USUAL = ("late slices", "features", "redraw")
+USUAL = ("late slices", "redraw", "as one would")
 
 
 @pytest.mark.slow

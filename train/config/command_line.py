@@ -22,7 +22,13 @@ from train.config.run_config import RunConfig
 
 _FLAGS = {entry.name: entry for entry in fields(RunConfig)}
 # What config.json has beside the flags: nothing to ask for.
-_FACTS = {"inputs": dict, "environment": dict, "settled": list, "resumed": list}
+_FACTS = {
+    "inputs": dict,
+    "environment": dict,
+    "settled": list,
+    "resumed": list,
+    "tuning": dict,
+}
 
 
 class Command(NamedTuple):
@@ -184,9 +190,12 @@ def _json_type(entry: Field) -> Any:
     if is_switch(entry):
         return bool
     kind: Any = entry.metadata["json"]
+    word = entry.metadata["word"]
     if entry.default is not None:
         return kind
-    return Union[kind, None] if issubclass(kind, str) else Union[kind, None, Literal["auto"]]
+    if issubclass(kind, str):
+        return Union[kind, None]
+    return Union[kind, None, Literal["auto"] if word is None else Literal["auto", word]]
 
 
 def _words(entry: Field, value: object) -> list[str]:

@@ -18,7 +18,8 @@ from selection.registry import TRAIN_TYPES, train_type_named
 from selection.train_type import TrainType
 from train.config import paper_constants as paper
 from train.config.export_format import ExportFormat
-from train.config.run_config import RunConfig
+from train.config.run_config import TUNE, RunConfig
+from train.config.shift_name import ShiftName
 from train.config.test_share import share_of
 from train.features.kept_mode import KeptMode
 
@@ -226,6 +227,54 @@ RULES: tuple[Rule, ...] = (
         lambda config: config.frozen == FrozenMode.LEAN,
     ),
     Rule(
+        ("head_learning_rate",),
+        "goes with --head_epochs",
+        lambda config: config.head_epochs > 0,
+    ),
+    Rule(
+        ("head_epochs",),
+        "does not go with --select_at_epoch, which trains everything first",
+        lambda config: not config.select_at_epoch,
+    ),
+    Rule(
+        ("head_epochs", "learning_rate"),
+        "does not go with --train_type prune_training, which puts other networks in place of it",
+        lambda config: (
+            config.train_type != "prune_training"
+            or (not config.head_epochs and config.learning_rate != TUNE)
+        ),
+    ),
+    Rule(
+        ("clip_adaptive",),
+        "stands in place of --clip_norm: give one of them",
+        lambda config: config.clip_norm is None,
+    ),
+    Rule(
+        ("learning_rate",),
+        "goes with --validation_split, by which the rates are told apart",
+        lambda config: config.learning_rate != TUNE or config.validation_split is not None,
+    ),
+    Rule(
+        ("learning_rate",),
+        "does not go with --select_at_epoch, which trains everything first",
+        lambda config: config.learning_rate != TUNE or not config.select_at_epoch,
+    ),
+    Rule(
+        ("shift_severity",),
+        "goes with --shift, and not with negative, which has no degrees",
+        lambda config: config.shift not in (None, ShiftName.NEGATIVE),
+    ),
+    Rule(
+        ("shift_seed",),
+        "goes with --shift noise: the others draw nothing",
+        lambda config: config.shift is ShiftName.NOISE,
+    ),
+    Rule(
+        ("reuse_runs",),
+        "does not go with --head_epochs, after which is selected, or --learning_rate tune",
+        lambda config: not config.head_epochs and config.learning_rate != TUNE,
+    ),
+    Rule(
         ("reuse_runs",),
         "goes with train types that select once",
         lambda config: _entry(config).schedule == "once",
@@ -239,7 +288,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         (
             *("select_at_epoch", "save_weights", "checkpoint_every", "augment_draws"),
-            *("cache_features", "reuse_runs", "export"),
+            *("cache_features", "reuse_runs", "export", "warmup_epochs", "validation_split"),
         ),
         "does nothing with --select_only or --plan, which train nothing",
         _trains,
@@ -273,8 +322,10 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         ("split_seed",),
-        "goes with --test_split as a share, such as 0.2",
-        lambda config: share_of(config.test_split) is not None,
+        "goes with --validation_split, or with --test_split as a share, such as 0.2",
+        lambda config: (
+            share_of(config.test_split) is not None or config.validation_split is not None
+        ),
     ),
     Rule(
         ("download",),

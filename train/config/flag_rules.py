@@ -7,7 +7,7 @@ import math
 from common.errors import UserError
 from train.checkpoint.every import parse_every
 from train.config.flag_combinations import RULES, Rule, as_typed, asks_for
-from train.config.run_config import RunConfig
+from train.config.run_config import TUNE, RunConfig
 
 _RANGES = (
     ("rho", 0, 1),
@@ -27,6 +27,14 @@ _RANGES = (
     ("max_steps", 0, math.inf),
     ("eval_every", 1, math.inf),
     ("learning_rate", 0, math.inf),
+    ("head_epochs", 0, math.inf),
+    ("head_learning_rate", 0, math.inf),
+    ("warmup_epochs", 0, math.inf),
+    ("clip_norm", 0, math.inf),
+    ("clip_adaptive", 0, math.inf),
+    ("validation_split", 0, 0.9),
+    ("shift_severity", 1, 5),
+    ("shift_seed", 0, 2**31 - 1),
     ("weight_decay", 0, math.inf),
     ("rotation", 0, 0.5),
     ("augment_draws", 1, math.inf),
@@ -35,7 +43,10 @@ _RANGES = (
     ("split_seed", 0, 2**31 - 1),
     ("seed", 0, 2**31 - 1),
 )
-_ABOVE_ZERO = ("learning_rate", "rho_ch", "memory_budget")
+_ABOVE_ZERO = (
+    *("learning_rate", "head_learning_rate", "rho_ch", "memory_budget"),
+    *("clip_norm", "clip_adaptive", "validation_split"),
+)
 
 
 def check_flags(config: RunConfig) -> None:
@@ -59,8 +70,10 @@ def check_flags(config: RunConfig) -> None:
 def _check_ranges(config: RunConfig) -> None:
     for name, low, high in _RANGES:
         value = getattr(config, name)
+        if value in (None, TUNE):
+            continue
         # Written so that a NaN fails as well.
-        if value is not None and not (low <= value <= high and math.isfinite(value)):
+        if not (low <= value <= high and math.isfinite(value)):
             limits = f"between {low} and {high}" if high < math.inf else f"at least {low}"
             raise UserError(f"--{name} {value} is out of range: it must be {limits}")
     for name in _ABOVE_ZERO:
@@ -110,6 +123,23 @@ def _check_epochs(config: RunConfig) -> None:
             f"--select_at_epoch {config.select_at_epoch} leaves no epoch to train what is "
             f"selected: --num_epochs is {config.num_epochs}"
         )
+    if config.head_epochs and not config.num_epochs:
+        raise UserError(
+            f"--head_epochs {config.head_epochs} come before those of --num_epochs, of which there "
+            "are none: to train the head alone, use --train_type traditional_tl_training"
+        )
+    if config.head_epochs and config.rho == 0:
+        raise UserError(
+            f"--head_epochs {config.head_epochs} come before the training of what is selected, and "
+            "--rho 0 selects nothing"
+        )
+    if config.warmup_epochs and config.warmup_epochs >= config.num_epochs:
+        raise UserError(
+            f"--warmup_epochs {config.warmup_epochs} leaves no epoch in which the learning rate "
+            f"falls: --num_epochs is {config.num_epochs}"
+        )
+    if config.learning_rate == TUNE and not config.num_epochs:
+        raise UserError("--learning_rate tune has no epoch to tune: --num_epochs is 0")
     if config.micro_batch is not None and config.micro_batch > config.batch_size:
         raise UserError(
             f"--micro_batch {config.micro_batch} is larger than --batch_size {config.batch_size}: "

@@ -8,6 +8,7 @@ from typing import Any, Optional
 
 from models.registry import Backbone, backbone_named
 from selection.registry import train_type_named
+from train.config import our_constants as ours
 from train.config import paper_constants as paper
 from train.config.dataset_names import resolve_dataset_name
 from train.config.flag_rules import check_flags
@@ -46,6 +47,8 @@ def resolve(config: RunConfig) -> RunConfig:
     config = replace(config, model_name=backbone.file or backbone.name)
     if config.memory_budget is None:
         config = _filled_in(config, rho=paper.RHO)
+    if config.head_epochs:
+        config = _filled_in(config, head_learning_rate=ours.HEAD_LEARNING_RATE)
     if config.export is not None and config.save_weights == "none":
         config = replace(config, save_weights="last")  # so that it can be made again
     config = _filled_in(

@@ -17,9 +17,13 @@ from selection.homology_mode import HomologyMode
 from selection.knapsack_mode import KnapsackMode
 from selection.registry import TRAIN_TYPES
 from selection.selection_mode import SelectionMode
+from train.config import our_constants as ours
 from train.config import paper_constants as paper
 from train.config.export_format import ExportFormat
+from train.config.shift_name import ShiftName
 from train.features.kept_mode import KeptMode
+
+TUNE = "tune"  # a value of --learning_rate
 
 
 def _word_of(kind: type[FlagValue]) -> Callable[[str], Any]:
@@ -46,12 +50,31 @@ def _or_auto(convert: Callable[[str], Any]) -> Callable[[str], Any]:
     return parse
 
 
-def _flag(default: Any, text: str, kind: type = str, *, auto: bool = False, **options: Any) -> Any:
+def _or_word(word: str, convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    """An argparse type in which ``word``, as it is, is valid beside ``convert``'s values."""
+
+    def parse(text: str) -> Any:
+        return word if text == word else convert(text)
+
+    parse.__name__ = f"{convert.__name__} or {word}"
+    return parse
+
+
+def _flag(
+    default: Any,
+    text: str,
+    kind: type = str,
+    *,
+    auto: bool = False,
+    word: Optional[str] = None,
+    **options: Any,
+) -> Any:
     """A field that is a flag.
 
     Args:
         kind: ``int``, ``float``, ``str`` or an enumeration of words.
         auto: the word ``auto`` (None) is valid beside its values.
+        word: another one that is.
         options: further arguments of ``argparse.ArgumentParser.add_argument``.
     """
     convert: Callable[[str], Any] = kind
@@ -61,7 +84,9 @@ def _flag(default: Any, text: str, kind: type = str, *, auto: bool = False, **op
         options.setdefault("metavar", f"{{{words}}}")
     if auto:
         convert = _or_auto(convert)
-    metadata = {"help": text, "type": convert, "json": kind, "argparse": options}
+    if word is not None:
+        convert = _or_word(word, convert)
+    metadata = {"help": text, "type": convert, "json": kind, "word": word, "argparse": options}
     return field(default=default, metadata=metadata)
 
 
@@ -74,7 +99,8 @@ class RunConfig:
     """What was asked for; ``None`` stands for ``auto``.
 
     The types are those of a resolved one: ``resolve.py`` always fills in ``input_size``,
-    ``weights``, ``learning_rate`` and ``selection_batches``.
+    ``weights``, ``learning_rate`` and ``selection_batches``. ``learning_rate`` is the word ``tune``
+    until that was done (``train/run/tuning.py``).
     """
 
     model_name: str = _flag(
@@ -134,7 +160,33 @@ class RunConfig:
     max_steps: Optional[int] = _flag(None, "end training after so many steps", int)
     eval_every: int = _flag(1, "epochs between evaluations; the last is always evaluated", int)
     learning_rate: float = _flag(
-        None, "initial learning rate (auto: the paper's for model and data set)", float, auto=True
+        None,
+        "initial learning rate (auto: the paper's for model and data set; tune: the best of a "
+        "few, tried for some epochs each on --validation_split)",
+        float,
+        auto=True,
+        word=TUNE,
+    )
+    head_epochs: int = _flag(
+        0, "train the head alone for so many epochs first, then what was selected with it", int
+    )
+    head_learning_rate: float = _flag(
+        None,
+        f"initial learning rate of --head_epochs (auto: {ours.HEAD_LEARNING_RATE:g})",
+        float,
+        auto=True,
+    )
+    warmup_epochs: int = _flag(
+        0, "of --num_epochs, those in which the learning rate rises before it falls", int
+    )
+    clip_norm: Optional[float] = _flag(
+        None, "shorten gradients to this norm, of all that is trained together", float
+    )
+    clip_adaptive: Optional[float] = _flag(
+        None,
+        "shorten the gradient of each output channel to this share of its weights' norm (adaptive "
+        "clipping; 0.01 is usual)",
+        float,
     )
     weight_decay: float = _flag(paper.WEIGHT_DECAY, "decoupled weight decay", float)
     rotation: Optional[float] = _flag(
@@ -296,7 +348,18 @@ class RunConfig:
         "split to evaluate on; with --dataset_name folder also a share to hold out, such as 0.2, "
         "of each class of --train_split",
     )
-    split_seed: int = _flag(0, "draws the images of such a share, whatever --seed is", int)
+    validation_split: Optional[float] = _flag(
+        None,
+        "hold so large a share of each class' training images out of training, and say which epoch "
+        "is best by them",
+        float,
+    )
+    split_seed: int = _flag(0, "draws the images of such shares, whatever --seed is", int)
+    shift: Optional[ShiftName] = _flag(
+        None, "change all images as another camera would (docs/pictures.md)", ShiftName
+    )
+    shift_severity: int = _flag(3, "how far, from 1 to 5", int)
+    shift_seed: int = _flag(0, "of --shift noise, whatever --seed is", int)
     skip_bad_images: bool = _switch(
         "with --dataset_name folder, leave out files that give no image, and say how many"
     )
@@ -320,6 +383,21 @@ class RunConfig:
     run_name: Optional[str] = _flag(
         None, "name of the run directory (auto: from the settings, numbered)", str, auto=True
     )
+
+    @property
+    def all_epochs(self) -> int:
+        """Those of the head alone, and those after them."""
+        return self.head_epochs + self.num_epochs
+
+    @property
+    def always_head(self) -> bool:
+        """Whether the head is trained in addition to what is selected."""
+        return self.head == "always" or self.head_epochs > 0
+
+    @property
+    def clips(self) -> bool:
+        """Whether gradients are clipped."""
+        return self.clip_norm is not None or self.clip_adaptive is not None
 
     def default_run_name(self) -> str:
         """The settings that tell one run of a comparison from another."""

@@ -25,6 +25,7 @@ from train.data.layouts.listing import (
     kinds_left_out,
     shuffled,
 )
+from train.data.shift import Shift, shifted
 
 _NO_LABEL = -1
 
@@ -49,6 +50,7 @@ class FileSource:
         cache: folder for decoded images.
         skip_bad: leave out files that give no image.
         split_seed: draws the images of a share to be held out.
+        shift: what is done to every image; None for nothing.
 
     Attributes:
         class_names: by label; those of the training split. Known once it is loaded, and empty
@@ -57,12 +59,18 @@ class FileSource:
     """
 
     def __init__(
-        self, layout: Layout, cache: Path, skip_bad: bool = False, split_seed: int = 0
+        self,
+        layout: Layout,
+        cache: Path,
+        skip_bad: bool = False,
+        split_seed: int = 0,
+        shift: Optional[Shift] = None,
     ) -> None:
         self._layout = layout
         self._cache = cache
         self._skip_bad = skip_bad
         self._split_seed = split_seed
+        self._shift = shift
         self.class_names: tuple[str, ...] = ()
         self.notes: tuple[str, ...] = ()
 
@@ -153,9 +161,11 @@ class FileSource:
                 [repr(self.class_names), *(f"{file.name} {file.digest}" for file in files)]
             ),
             variant="-skipping" if self._skip_bad else "",
-        )
+        ).shifted(self._shift)
         batches, title = self._decode(listing, files, size), f"decoding {NAME} {part.name}"
-        return cached_split(self._cache, key, size, len(files), batches, title)
+        return cached_split(
+            self._cache, key, size, len(files), shifted(batches, self._shift), title
+        )
 
     def _place(self, part: _Part) -> str:
         """In the key of the cache. That of split folders is as it was when there was no other."""

@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Optional, TextIO
 
@@ -22,6 +22,7 @@ from common.files import sync, user_path
 from common.home import home, home_for
 from common.wording import shown
 from train.data.image_store import FileImages, ImageSet
+from train.data.shift import Shift
 
 # Part of every cache key: raise it when the decoding or the files' layout changes.
 CACHE_FORMAT = 2
@@ -63,6 +64,10 @@ class CacheKey:
     content: str
     variant: str = ""
 
+    def shifted(self, shift: Optional[Shift]) -> CacheKey:
+        """That of the same images as ``shift`` changes them."""
+        return self if shift is None else replace(self, variant=f"{self.variant}-{shift.key}")
+
     def entry(self, cache: Path, size: int) -> Path:
         """The folder of these images at `size` pixels."""
         return cache / f"{self._name}-{size}px-{_short(self.place)}-{self._digest}{self.variant}"
@@ -74,7 +79,7 @@ class CacheKey:
         """
         wanted = re.compile(
             rf"{re.escape(self._name)}-\d+px-"
-            rf"([0-9a-f]{{16}}|{_short(self.place)}-(?!{self._digest})[0-9a-f]{{16}}[a-z-]*)"
+            rf"([0-9a-f]{{16}}|{_short(self.place)}-(?!{self._digest})[0-9a-f]{{16}}[a-z0-9_-]*)"
             r"(\.partial)?"
         )
         return [path for path in sorted(cache.iterdir()) if wanted.fullmatch(path.name)]

@@ -20,6 +20,9 @@ class MemoryImages:
         self._images = images
         self.size = int(images.shape[1])
 
+    def __len__(self) -> int:
+        return len(self._images)
+
     def take(self, indices: np.ndarray) -> np.ndarray:
         """The images at `indices`: uint8 [k, S, S, 3]."""
         taken = self._images[indices]
@@ -37,6 +40,9 @@ class FileImages:
         self.path, self._count = path, count
         self._file = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._file)
+
+    def __len__(self) -> int:
+        return self._count
 
     def take(self, indices: np.ndarray) -> np.ndarray:
         """The images at `indices`: uint8 [k, S, S, 3].
@@ -56,10 +62,33 @@ class FileImages:
 
 
 @dataclass(frozen=True, eq=False)
+class SomeImages:
+    """Those at ``places``, int64 [N], of other images."""
+
+    others: Stored
+    places: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """Their side, in pixels."""
+        return self.others.size
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def take(self, indices: np.ndarray) -> np.ndarray:
+        """The images at `indices`: uint8 [k, S, S, 3]."""
+        return self.others.take(self.places[indices])
+
+
+Stored = Union[MemoryImages, FileImages, SomeImages]
+
+
+@dataclass(frozen=True, eq=False)
 class ImageSet:
     """One split in a fixed order: `images.take` gives uint8 [k, S, S, 3]; `labels` int64 [N]."""
 
-    images: Union[MemoryImages, FileImages]
+    images: Stored
     labels: np.ndarray
 
     def __len__(self) -> int:

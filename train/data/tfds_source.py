@@ -15,6 +15,7 @@ from common.errors import UserError
 from common.wording import listed, shown
 from train.data.image_cache import CacheKey, cached_split, file_digest
 from train.data.image_store import ImageSet
+from train.data.shift import Shift, shifted
 from train.data.tfds_builder import one_line, quiet_tfds
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class TfdsSource:
     Args:
         builder: see `find_builder`; its features are an image and a label.
         cache: folder for decoded images.
+        shift: what is done to every image; None for nothing.
 
     Attributes:
         class_names: by label.
@@ -36,12 +38,19 @@ class TfdsSource:
 
     notes: tuple[str, ...] = ()
 
-    def __init__(self, name: str, builder: tfds.core.DatasetBuilder, cache: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        builder: tfds.core.DatasetBuilder,
+        cache: Path,
+        shift: Optional[Shift] = None,
+    ) -> None:
         self.name = name
         self.class_names: tuple[str, ...] = tuple(builder.info.features["label"].names)
         self._builder = builder
         self._root = Path(builder.data_path)
         self._cache = cache
+        self._shift = shift
 
     def load(
         self, size: int, train_split: str, test_split: Optional[str]
@@ -80,8 +89,9 @@ class TfdsSource:
             readable=f"{self.name}-{info.version}-{split}",
             place=f"{self.name} {self._root.resolve()} {split}",
             content=f"{fingerprint} {info.version} {self.class_names}",
-        )
-        batches, count = self._decode(split, size), info.splits[split].num_examples
+        ).shifted(self._shift)
+        batches = shifted(self._decode(split, size), self._shift)
+        count = info.splits[split].num_examples
         title = f"decoding {self.name} {split}"
         return cached_split(self._cache, key, size, count, batches, title)
 

@@ -26,7 +26,7 @@ from train.config.run_config import RunConfig
 from train.data.batches import augmentation_of
 from train.data.datasets import DataBundle
 from train.data.image_cache import default_cache_dir, has_default_cache
-from train.data.image_store import FileImages, ImageSet
+from train.data.image_store import FileImages, ImageSet, SomeImages, Stored
 from train.features.kept_mode import KeptMode
 from train.features.reader import FeatureReader
 from train.features.rows import FeatureRows, row_bytes
@@ -51,15 +51,21 @@ class Readers:
 
     train: Optional[FeatureReader] = None
     test: Optional[FeatureReader] = None
+    validation: Optional[FeatureReader] = None
     note: str = ""
 
 
 class FeatureKeeper:
-    """One run's."""
+    """Of one stage of a run.
 
-    def __init__(self, config: RunConfig, data: DataBundle) -> None:
+    Args:
+        epochs: how long it goes on, at most.
+    """
+
+    def __init__(self, config: RunConfig, data: DataBundle, epochs: int) -> None:
         self._config = config
         self._data = data
+        self._epochs = epochs
         self._augmentation = augmentation_of(config, data)
         self._half = config.cache_features is KeptMode.FLOAT16
 
@@ -75,7 +81,7 @@ class FeatureKeeper:
         if network.batch_statistics or self._augmentation.variants is None or not trained:
             return None
         if config.cache_features is None:
-            if config.num_epochs - config.select_at_epoch < 2:
+            if self._epochs < 2:
                 return None  # nothing would be read again
             if config.cache_dir is None and not has_default_cache():
                 return None
@@ -99,26 +105,30 @@ class FeatureKeeper:
         if cut is None:
             return Readers()
         folder = self._folder()
-        train, test = (
+        train, test, validation = (
             None if split is None else self._reader(trainer, folder, split, rows)
-            for split, rows in zip((self._data.train, self._data.test), self._rows())
+            for split, rows in zip(self._splits(), self._rows())
         )
         variants = self._augmentation.variants
+        others = "test image" if self._data.validation is None else "other image"
         of_each = f" in {variants} variants" if variants != 1 else ""
         note = (
             f"{cut.layers[-1].name} and all before it is frozen: what comes out is computed once "
             f"and kept in {shown(folder)} (safe to delete), up to {self._bytes(cut) / 1e6:.0f} MB: "
             f"{row_bytes(cut.elements, self._half) / 1e3:.1f} kB for each of "
             f"{count(len(self._data.train), 'training image')}{of_each} and "
-            f"{count(self._rows()[1], 'test image')}"
+            f"{count(sum(self._rows()[1:]), others)}"
         )
-        return Readers(train, test, note)
+        return Readers(train, test, validation, note)
 
-    def _rows(self) -> tuple[int, int]:
-        """How many a run may write of training and test images."""
-        variants = min(self._augmentation.variants or 1, max(1, self._config.num_epochs))
-        test = self._data.test
-        return len(self._data.train) * variants, 0 if test is None else len(test)
+    def _splits(self) -> tuple[ImageSet, Optional[ImageSet], Optional[ImageSet]]:
+        return self._data.train, self._data.test, self._data.validation
+
+    def _rows(self) -> tuple[int, ...]:
+        """How many a run may write of each of the splits."""
+        variants = min(self._augmentation.variants or 1, max(1, self._epochs))
+        train, *others = self._splits()
+        return len(train) * variants, *(0 if one is None else len(one) for one in others)
 
     def _bytes(self, cut: FeatureCut) -> int:
         """What the run may write."""
@@ -204,9 +214,16 @@ def _front(model: tf.keras.Model, cut: FeatureCut) -> Iterator[bytes]:
 
 def _identity(images: ImageSet) -> str:
     """Of the pictures; the folder that decoded ones lie in is named after their content."""
-    if isinstance(images.images, FileImages):
-        return images.images.path.parent.name
-    return _digest([images.images.take(np.arange(len(images))).tobytes()])
+    return _identity_of(images.images)
+
+
+def _identity_of(images: Stored) -> str:
+    if isinstance(images, FileImages):
+        return images.path.parent.name
+    if isinstance(images, SomeImages):
+        places = _digest([images.places.astype("<i8").tobytes()])
+        return f"{places} of {_identity_of(images.others)}"
+    return _digest([images.take(np.arange(len(images))).tobytes()])
 
 
 def _digest(parts: Any) -> str:

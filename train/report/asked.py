@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from common.web_page import text
 from train.report.record import RunRecord
 from train.report.settings import command, given_settings, shown_value
@@ -21,12 +23,17 @@ def facts(record: RunRecord) -> dict[str, str]:
         "weights": began_with(record),
         "data set": (
             f"{record.dataset}: {data['classes']} classes, {data['train_images']:,} training and "
-            f"{data['test_images']:,} test images"
+            f"{data['test_images']:,} test images{_validation(data)}"
         ),
         "machine": f"{where['device']}; {where['system'].split('-')[0]} on {where['machine']}",
         "versions": f"Python {where['python']}, {packages}",
         "commit": where["git_revision"] or "not known",
     }
+
+
+def _validation(data: dict[str, Any]) -> str:
+    held_out = data.get("validation_images")
+    return f", {held_out:,} more to validate on" if held_out else ""
 
 
 def began_with(record: RunRecord) -> str:

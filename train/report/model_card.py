@@ -116,6 +116,11 @@ def _training(record: RunRecord) -> str:
             f"momentum and decoupled weight decay, batches of {config['batch_size']}, learning "
             f"rate {config['learning_rate']:g} falling to 0 on a cosine."
         )
+        if config.get("head_epochs"):
+            lines.append(
+                f"In the first {count(config['head_epochs'], 'epoch')} the head alone was trained, "
+                f"from a learning rate of {config['head_learning_rate']:g} on."
+            )
     else:
         lines.append("Nothing was trained.")
     lines.append(
@@ -137,6 +142,12 @@ def _evaluation(record: RunRecord) -> str:
         f"| last epoch | {percent(result['last_test_accuracy'])} |\n"
         f"| best epoch ({result['best_epoch']}) | {percent(result['best_test_accuracy'])} |"
     )
+    found = result.get("validation")
+    if found:
+        text += (
+            f"\n| best epoch by the validation images ({found['best_epoch']}) | "
+            f"{percent(found['test_accuracy'])} |"
+        )
     if record.predictions is None:
         return text
     names = record.predictions["classes"]

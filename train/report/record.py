@@ -67,7 +67,7 @@ class RunRecord:
 
     def series(self, name: str) -> dict[int, float]:
         """Of ``metrics.jsonl``, by epoch, where it is known."""
-        return {line["epoch"]: line[name] for line in self.metrics if line[name] is not None}
+        return {line["epoch"]: line[name] for line in self.metrics if line.get(name) is not None}
 
 
 def read_record(folder: Path) -> RunRecord:

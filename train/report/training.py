@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from common.web_page import text
-from common.wording import count
+from common.wording import count, percent
 from train.report import curves
 from train.report.record import RunRecord
 from train.report.svg import as_svg, figure_box
@@ -35,10 +36,35 @@ def section(record: RunRecord) -> str:
         "training": record.series("train_accuracy"),
         "test": record.series("test_accuracy"),
     }
+    validated = record.series("validation_accuracy")
+    if validated:
+        accuracy["validation"] = validated
+    said = "".join(f"<p>{text(one)}</p>" for one in (line, *_more(result)))
     return (
-        f'<p>{text(line)}</p><div class="side-by-side">{_drawn(loss, "loss", _LOSS)}'
+        f'{said}<div class="side-by-side">{_drawn(loss, "loss", _LOSS)}'
         f"{_drawn(accuracy, 'accuracy', _ACCURACY)}</div>{_epochs(record)}"
     )
+
+
+def _more(result: dict[str, Any]) -> Iterator[str]:
+    """What earlier versions did not say."""
+    found, tuning = result.get("validation"), result.get("tuning")
+    if found:
+        yield (
+            f"By the validation images the best epoch is {found['best_epoch']} "
+            f"({found['best_accuracy']:.2%}): test accuracy then {found['test_accuracy']:.2%}."
+        )
+    if tuning:
+        tried = "; ".join(
+            f"{one['learning_rate']:g}: {percent(one['validation_accuracy'])}"
+            for one in tuning["rates"]
+        )
+        yield (
+            f"The learning rate, {tuning['learning_rate']:g}, was the best of those tried for "
+            f"{count(tuning['epochs'], 'epoch')} each, by the validation images ({tried})."
+        )
+    for warning in result.get("warnings", ()):
+        yield f"Warning: {warning}."
 
 
 def duration(seconds: float) -> str:
@@ -61,6 +87,7 @@ def _drawn(series: dict[str, dict[int, float]], what: str, caption: str) -> str:
 
 
 def _epochs(record: RunRecord) -> str:
+    validated = bool(record.series("validation_accuracy"))
     rows = [
         Row(
             (
@@ -68,21 +95,32 @@ def _epochs(record: RunRecord) -> str:
                 number(line["train_loss"], ".4f"),
                 number(line["train_accuracy"], ".2%"),
                 number(line["test_accuracy"], ".2%"),
+                *([number(line["validation_accuracy"], ".2%")] if validated else []),
                 number(line["seconds"], ".1f"),
             )
         )
         for line in record.metrics
     ]
-    columns = ("epoch", "loss", "training accuracy", "test accuracy", "seconds")
+    columns = (
+        *("epoch", "loss", "training accuracy", "test accuracy"),
+        *(["validation accuracy"] if validated else []),
+        "seconds",
+    )
     inside = table("Every epoch", columns, rows, sortable=True)
     return f"<details><summary>Every epoch as numbers</summary>{inside}</details>"
+
+
+def _what(row: dict[str, Any]) -> str:
+    if row.get("head_alone"):
+        return "the head alone, before that"
+    return "budget" if row["rho"] is None else f"{row['rho']:g}"
 
 
 def _plan(plan: dict[str, Any]) -> str:
     rows = [
         Row(
             (
-                words("budget" if row["rho"] is None else f"{row['rho']:g}"),
+                words(_what(row)),
                 number(row["layers"]),
                 number(row["trained_share"], ".2%"),
                 *(number(row[account], ",.2f") for account in ("lean", "stock", "paper")),

@@ -9,6 +9,7 @@ from models.network import Network
 from selection.selection import LayerChoice, Selection
 from train.data.datasets import DataBundle
 from train.run.budget import budget_lines
+from train.run.judged import validation_line
 from train.run.prepare import Setting
 from train.run.result import RunResult
 from train.run.selecting import pool_notes
@@ -104,6 +105,8 @@ def _trained(row: LayerChoice) -> str:
 def epoch_line(line: dict, num_epochs: int) -> str:
     """One line of ``metrics.jsonl`` for people."""
     tested = percent(line["test_accuracy"])
+    if line.get("validation_accuracy") is not None:
+        tested += f"  validation {percent(line['validation_accuracy'])}"
     if line["train_loss"] is None:
         return f"without training: test {tested}"
     return (
@@ -120,6 +123,9 @@ def result_summary(result: RunResult, accounting: str) -> str:
             f"test accuracy: best {percent(result.best_test_accuracy)} "
             f"(epoch {result.best_epoch}), last {percent(result.last_test_accuracy)}"
         )
+    if result.validation is not None:
+        lines.append(validation_line(result.validation))
+    lines += [f"*** WARNING: {warning}" for warning in result.warnings]
     per_epoch = result.seconds_per_epoch
     lines.append(
         f"time: selection {result.selection_seconds:.1f} s, "

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from common.errors import UserError
-from common.files import remove_leftovers, replace, write_json, write_text
+from common.files import read_json, remove_leftovers, replace, write_json, write_text
 from common.machine import device_name, git_revision
 from common.wording import shown
 from selection.selection import Selection
@@ -141,16 +141,24 @@ class RunDirectory:
         """Write ``name`` as JSON, on one line without ``indent``. NaN is not JSON: ValueError."""
         write_json(self.path / name, content, indent)
 
-    def write_config(self, config: RunConfig, inputs: dict, **settled: Any) -> None:
+    def write_config(self, config: RunConfig, inputs: dict) -> None:
         """``config.json``: the resolved configuration, what it was given, and where it ran.
 
         Args:
             inputs: see ``inputs.py``.
-            settled: settings that were ``auto`` until the run itself decided them.
         """
-        settings = {**config.to_json(), **settled}
-        facts = {"inputs": inputs, "environment": environment(), "settled": sorted(settled)}
-        self.write_json("config.json", {**settings, **facts})
+        facts = {"inputs": inputs, "environment": environment(), "settled": []}
+        self.write_json("config.json", {**config.to_json(), **facts})
+
+    def settle_config(self, values: dict[str, Any]) -> None:
+        """Settings in ``config.json`` that were ``auto`` until the run itself decided them."""
+        about = read_json(self.path / "config.json")
+        self.change_config(**values, settled=sorted({*about["settled"], *values}))
+
+    def change_config(self, **values: Any) -> None:
+        """Other values in ``config.json``."""
+        about = read_json(self.path / "config.json")
+        self.write_json("config.json", {**about, **values})
 
     def note_resumed(self, about: dict, changed: dict, step: int) -> None:
         """Add to ``config.json`` that the run goes on from ``step``, here and now.

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Optional
 
 import tensorflow as tf
 
 from common.timing import median_seconds
+from common.wording import count
 from memory_utils import paper_memory
 from models.frozen_mode import FrozenMode
 from models.network import Network
 from models.trained import Trained
-from selection.cut import cut_at_rho
+from selection.cut import cut_at_rho, trained_of
 from selection.elastic.knapsack import backward_time
 from selection.elastic.profile import Profile, tensor_profile
 from selection.registry import train_type_named
@@ -32,13 +33,14 @@ class DryRunRow:
     """What training would take; memory in MB of 1e6 bytes.
 
     Attributes:
-        rho: None for what was selected within a memory budget.
+        rho: None for what was selected within a memory budget, and for the head alone.
         layers: how many are trained, in part or whole.
         trained_share: of the trainable parameters, 0 to 1.
         lean, stock: estimates of a training step's peak with ``--frozen`` so.
         paper: Table 3's accounting, at its batch of 8.
         time_ratio: predicted time of a step over that of a step of full training.
         seconds: predicted, per step.
+        head_alone: of the ``--head_epochs`` before the others.
     """
 
     rho: Optional[float]
@@ -49,6 +51,7 @@ class DryRunRow:
     paper: float
     time_ratio: float
     seconds: float
+    head_alone: bool = False
 
 
 class StepTimes:
@@ -103,7 +106,8 @@ def dry_run_rows(
     """A row per rho, and the run's own choice.
 
     They are cut from the one order of layers that ``selection`` holds. The row of a ``--rho`` that
-    is not in :data:`RHOS` is put in its place; that of what a memory budget bought is the last.
+    is not in :data:`RHOS` is put in its place; that of what a memory budget bought comes after
+    them, and then that of the head, where it has epochs of its own.
 
     Args:
         select_again: the selection at another rho, for a train type without an order of layers.
@@ -119,7 +123,11 @@ def dry_run_rows(
         choices.update((rho, select_again(rho).trained(network.layers)) for rho in possible)
     if config.rho is None:
         choices[None] = selection.trained(network.layers)
-    return [_row(config, network, times, trained, rho) for rho, trained in choices.items()]
+    rows = [_row(config, network, times, trained, rho) for rho, trained in choices.items()]
+    if config.head_epochs:
+        head = _row(config, network, times, trained_of(network.head), None)
+        rows.append(replace(head, head_alone=True))
+    return rows
 
 
 def _cut(config: RunConfig, network: Network, selection: Selection, rho: float) -> list[Trained]:
@@ -128,7 +136,7 @@ def _cut(config: RunConfig, network: Network, selection: Selection, rho: float) 
         network.layers,
         layer_order(selection),
         rho,
-        always_head=config.head == "always" or entry.always_head,
+        always_head=config.always_head or entry.always_head,
         rho_ch=config.rho_ch,
     )
     return prefix.trained(network.layers)
@@ -153,8 +161,8 @@ def _row(
         rho=rho,
         layers=len({one.layer.index for one in trained}),
         trained_share=sum(one.params for one in trained) / network.params,
-        lean=training_memory(network, trained, size, FrozenMode.LEAN, micro),
-        stock=training_memory(network, trained, size, FrozenMode.STOCK, micro),
+        lean=training_memory(network, trained, size, FrozenMode.LEAN, micro, clips=config.clips),
+        stock=training_memory(network, trained, size, FrozenMode.STOCK, micro, clips=config.clips),
         paper=paper_memory(network, [one.variable for one in trained]),
         time_ratio=times.ratio(trained),
         seconds=times.seconds(trained),
@@ -171,7 +179,7 @@ def dry_run_text(config: RunConfig, rows: Sequence[DryRunRow], selection: Select
         training = row.lean if config.frozen == FrozenMode.LEAN else row.stock
         mark = "" if row.rho is None else fits_mark(config, training)
         lines.append(
-            f"{'budget' if row.rho is None else f'{row.rho:g}':>6}  {row.layers:>6}  "
+            f"{_name(row):>6}  {row.layers:>6}  "
             f"{row.trained_share:>8.2%}  {row.lean:>10.2f}  {row.stock:>10.2f}  "
             f"{row.paper:>10.2f}  {row.time_ratio:>11.2f}  {row.seconds:>9.3f}  {mark}".rstrip()
         )
@@ -180,8 +188,16 @@ def dry_run_text(config: RunConfig, rows: Sequence[DryRunRow], selection: Select
         f"--frozen so; paper: Table 3's accounting, batch 8.\n step: FLOPs counted, at the speed "
         f"of the forward pass as it was measured here just now)"
     )
+    if config.head_epochs:
+        lines.append(f"head: alone, in the first {count(config.head_epochs, 'epoch')}")
     bought = bought_line(config, selection)
     return "\n".join([*lines, bought] if bought else lines)
+
+
+def _name(row: DryRunRow) -> str:
+    if row.head_alone:
+        return "head"
+    return "budget" if row.rho is None else f"{row.rho:g}"
 
 
 def dry_run_json(rows: Sequence[DryRunRow]) -> dict:

@@ -11,7 +11,7 @@ import numpy as np
 from common.files import write_text
 from models.network import Network
 from train.data.datasets import DataBundle
-from train.data.image_store import FileImages, ImageSet
+from train.data.image_store import FileImages, ImageSet, SomeImages, Stored
 
 _AT_ONCE = 64  # images
 
@@ -27,6 +27,7 @@ def inputs_of(data: DataBundle, network: Network) -> dict:
         "data": {
             "train_images": len(data.train),
             "test_images": 0 if data.test is None else len(data.test),
+            **({} if data.validation is None else {"validation_images": len(data.validation)}),
             "classes": data.num_classes,
             "digest": combined([*data.class_names, *map(_digest_of, _splits(data))]),
         },
@@ -57,29 +58,39 @@ def _splits(data: DataBundle) -> Iterator[ImageSet]:
     yield data.train
     if data.test is not None:
         yield data.test
+    if data.validation is not None:
+        yield data.validation
 
 
 def _digest_of(images: ImageSet) -> str:
     """Of the pixels and labels; those of a file are kept beside it, for the runs to come."""
     labels = hashlib.blake2b(images.labels.data, digest_size=16).hexdigest()
-    if not isinstance(images.images, FileImages):
-        return combined([labels, _digest_of_pixels(images)])
-    path = images.images.path
+    return combined([labels, _digest_of_stored(images.images)])
+
+
+def _digest_of_stored(images: Stored) -> str:
+    """Of the pixels; where they are some of others, of those and of which they are."""
+    if isinstance(images, SomeImages):
+        places = hashlib.blake2b(images.places.astype("<i8").data, digest_size=16).hexdigest()
+        return combined([_digest_of_stored(images.others), places])
+    if not isinstance(images, FileImages):
+        return _digest_of_pixels(images)
+    path = images.path
     status = path.stat()
     kept, stamp = path.with_suffix(".blake2b"), f"{status.st_size} {status.st_mtime_ns}"
     if kept.exists() and kept.read_text().startswith(f"{stamp} "):
-        return combined([labels, kept.read_text().split()[-1]])
+        return kept.read_text().split()[-1]
     pixels = _digest_of_pixels(images)
     if os.access(path.parent, os.W_OK):  # a cache that is shared need not be
         write_text(kept, f"{stamp} {pixels}")
-    return combined([labels, pixels])
+    return pixels
 
 
-def _digest_of_pixels(images: ImageSet) -> str:
+def _digest_of_pixels(images: Stored) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for first in range(0, len(images), _AT_ONCE):
         some = np.arange(first, min(first + _AT_ONCE, len(images)))
-        digest.update(np.ascontiguousarray(images.images.take(some)).data)
+        digest.update(np.ascontiguousarray(images.take(some)).data)
     return digest.hexdigest()
 
 

@@ -79,7 +79,7 @@ def quick_limit(config: RunConfig, network: Network) -> float:
     order = sorted(range(len(layers)), key=lambda index: layers[index].activation_size)
     rho = RHO if config.rho is None else config.rho
     expected = cut_at_rho(
-        layers, order, rho, always_head=config.head == "always", rho_ch=config.rho_ch
+        layers, order, rho, always_head=config.always_head, rho_ch=config.rho_ch
     ).trained(layers)
     training = training_memory(
         network,
@@ -88,6 +88,7 @@ def quick_limit(config: RunConfig, network: Network) -> float:
         config.frozen,
         config.micro_batch,
         config.recompute or Recompute.ALL,
+        config.clips,
     )
     inference = estimate_memory(network, (), config.batch_size, frozen=FrozenMode.STOCK)
     least = SHARE_OF_INFERENCE * inference.total

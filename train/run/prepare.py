@@ -14,9 +14,11 @@ from train.config.resolve import backbone_of
 from train.config.run_config import RunConfig
 from train.data.datasets import DataBundle, load_dataset
 from train.data.image_store import ImageSet
+from train.data.shift import shift_of
 from train.optimizer import LearningRateSchedule
 from train.run.budget import check_budget
 from train.run.unlabelled import load_pictures_to_select_by
+from train.schedule.head_first import with_head
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,15 +28,34 @@ class Setting:
     Attributes:
         config: with a memory budget, ``selection_mode`` settled.
         given: the selection in ``--selection_file``; None without one.
-        rates: learning rate and weight decay over all steps.
         steps_per_epoch: optimizer steps in an epoch.
     """
 
     config: RunConfig
     data: DataBundle
     given: Optional[Selection]
-    rates: LearningRateSchedule
     steps_per_epoch: int
+
+    @property
+    def rates(self) -> LearningRateSchedule:
+        """Learning rate and weight decay over all steps, those of the head alone excepted."""
+        config, per_epoch = self.config, self.steps_per_epoch
+        return LearningRateSchedule(
+            config.learning_rate,
+            config.weight_decay,
+            max(1, config.num_epochs * per_epoch),
+            start=config.head_epochs * per_epoch,
+            warmup=config.warmup_epochs * per_epoch,
+        )
+
+    @property
+    def head_rates(self) -> Optional[LearningRateSchedule]:
+        """Those of the head alone; None where it has no epochs of its own."""
+        config = self.config
+        if not config.head_epochs:
+            return None
+        steps = config.head_epochs * self.steps_per_epoch
+        return LearningRateSchedule(config.head_learning_rate, config.weight_decay, steps)
 
     @property
     def test_images(self) -> ImageSet:
@@ -79,11 +100,12 @@ def prepare(config: RunConfig) -> tuple[Setting, Network]:
     given = None
     if config.selection_file is not None:
         given = load_selection(config.selection_file, network.layers)
+        if config.head_epochs:
+            given = with_head(given, network)
     steps_per_epoch = math.ceil(len(data.train) / config.batch_size)
     _check_late_selection(config, steps_per_epoch)
-    steps = max(1, config.num_epochs * steps_per_epoch)
-    rates = LearningRateSchedule(config.learning_rate, config.weight_decay, steps)
-    return Setting(config, data, given, rates, steps_per_epoch), network
+    _check_head_epochs(config, steps_per_epoch)
+    return Setting(config, data, given, steps_per_epoch), network
 
 
 def _check_late_selection(config: RunConfig, steps_per_epoch: int) -> None:
@@ -92,6 +114,15 @@ def _check_late_selection(config: RunConfig, steps_per_epoch: int) -> None:
         raise UserError(
             f"--select_at_epoch {config.select_at_epoch} comes after {before} steps, and "
             f"--max_steps {config.max_steps} ends the run before that"
+        )
+
+
+def _check_head_epochs(config: RunConfig, steps_per_epoch: int) -> None:
+    before = config.head_epochs * steps_per_epoch
+    if before and config.max_steps is not None and config.max_steps <= before:
+        raise UserError(
+            f"--head_epochs {config.head_epochs} take {before} steps, and --max_steps "
+            f"{config.max_steps} ends the run before anything else is trained"
         )
 
 
@@ -111,7 +142,10 @@ def load_data(config: RunConfig) -> DataBundle:
         test_split=config.test_split,
         skip_bad_images=config.skip_bad_images,
         split_seed=config.split_seed,
+        shift=shift_of(config),
     )
+    if config.validation_split is not None:
+        data = data.with_validation(config.validation_split, config.split_seed)
     if config.num_classes not in (None, data.num_classes):
         raise UserError(
             f"--num_classes {config.num_classes} contradicts {data.name}, "

@@ -6,6 +6,7 @@ import gc
 import shutil
 import time
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, Optional
 
 import tensorflow as tf
@@ -24,9 +25,15 @@ from train.run.phase_estimates import PhaseEstimates
 from train.run.prepare import Setting
 from train.run.result import Measured, Meters, RunResult, make_result
 from train.run.resume import Reopened, check_inputs
+from train.run.tuning import Tuning
 from train.run.twin import Twin
 from train.schedule.base import Stage
 from train.trainer import EpochResult
+
+_CURVES = (
+    *("train_loss", "train_accuracy", "test_accuracy", "validation_accuracy", "learning_rate"),
+)
+_ALWAYS_SETTLED = "eval_batch_size"  # also where it was asked for
 
 
 class Recorder:
@@ -57,6 +64,12 @@ class Recorder:
         self._inputs: dict = {}
         self._resumed = False
         self._first_step = 0  # of this process
+        self._tuning: Optional[dict] = None
+
+    @property
+    def setting(self) -> Setting:
+        """That of the run, with the learning rate that was found if one was looked for."""
+        return self._setting
 
     def begin(self) -> None:
         """Make the folder.
@@ -78,6 +91,7 @@ class Recorder:
         check_inputs(reopened, self._inputs)
         self._directory = reopened.directory
         self._resumed = True
+        self._tuning = reopened.about.get("tuning")
         if reopened.archive is None:
             self._directory.empty()
         config, about = self._setting.config.to_json(), reopened.about
@@ -168,20 +182,34 @@ class Recorder:
         if selection.num_selected and not selection.layers[-1].selected:
             print(console.FROZEN_HEAD_WARNING, flush=True)
 
-    def settle(self, eval_batch_size: int, **others: Any) -> None:
-        """What was ``auto`` until the first selection, for ``config.json``.
+    def take_rate(self, tuning: Tuning) -> Setting:
+        """The learning rate that was found is the run's from now on; its setting."""
+        rate, self._tuning = tuning.learning_rate, tuning.to_json()
+        print(
+            f"--learning_rate tune takes {rate:g}: of {len(tuning.rates)} rates, {tuning.epochs} "
+            f"epoch(s) each, the best on the validation images ({tuning.seconds:.1f} s)",
+            flush=True,
+        )
+        config = replace(self._setting.config, learning_rate=rate)
+        self._setting = replace(self._setting, config=config)
+        self.directory.change_config(learning_rate=rate, tuning=self._tuning)
+        return self._setting
+
+    def settle(self, **values: Any) -> None:
+        """What was ``auto`` until a selection, for ``config.json``.
 
         Args:
-            eval_batch_size: images per mini-batch of the evaluation from now on.
-            others: what they came to, by name; None for what there is not.
+            values: what they came to, by name; None for what there is not.
         """
-        self._eval_batch_size = eval_batch_size
+        self._eval_batch_size = values.get("eval_batch_size", self._eval_batch_size)
         asked = self._setting.config
-        settled = {"eval_batch_size": eval_batch_size}
-        for name, value in others.items():
-            if getattr(asked, name) is None and value is not None:
-                settled[name] = value
-        self.directory.write_config(self._setting.config, self._inputs, **settled)
+        self.directory.settle_config(
+            {
+                name: value
+                for name, value in values.items()
+                if value is not None and (getattr(asked, name) is None or name == _ALWAYS_SETTLED)
+            }
+        )
 
     def tensorboard(self) -> AbstractContextManager:
         """Inside it, epochs are written for TensorBoard, too."""
@@ -189,12 +217,17 @@ class Recorder:
         return tf.summary.create_file_writer(path).as_default()
 
     def add_epoch(
-        self, epoch: int, result: EpochResult, predictions: Optional[Predictions]
+        self,
+        epoch: int,
+        result: EpochResult,
+        predictions: Optional[Predictions],
+        validated: Optional[Predictions] = None,
     ) -> None:
         """Write and print one line of ``metrics.jsonl``; epoch 0 is before any training.
 
         Args:
             predictions: of the evaluation after it; None where there was none.
+            validated: of the validation images; None where there was none, or are none.
         """
         line = {
             "epoch": epoch,
@@ -202,10 +235,12 @@ class Recorder:
             "train_accuracy": result.accuracy,
             "test_accuracy": None if predictions is None else predictions.accuracy,
             "seconds": result.seconds,
-            "learning_rate": self._setting.rates.rate(max(0, self.steps - 1)),
+            "learning_rate": self.stage.trainer.rates.rate(max(0, self.steps - 1)),
             "measured_allocator": result.allocator_peak,
             **self.stage.figures,
         }
+        if self._setting.data.validation is not None:
+            line["validation_accuracy"] = None if validated is None else validated.accuracy
         if predictions is not None:
             self._last_evaluation = LastEvaluation(epoch, predictions)
             if not self._evaluated:
@@ -230,16 +265,17 @@ class Recorder:
         epoch = line["epoch"]
         self._metrics.append(line)
         self.directory.add_metrics(line)
-        print(console.epoch_line(line, self._setting.config.num_epochs), flush=True)
+        print(console.epoch_line(line, self._setting.config.all_epochs), flush=True)
         if epoch:
-            for name in ("train_loss", "train_accuracy", "test_accuracy", "learning_rate"):
-                if line[name] is not None:
+            for name in _CURVES:
+                if line.get(name) is not None:
                     tf.summary.scalar(name, line[name], step=epoch)
 
     def save_weights(self, ended: bool) -> None:
         """``weights.h5`` after an epoch, if ``--save_weights`` asks for it now."""
         keep = self._setting.config.save_weights
-        *before, now = [line["test_accuracy"] for line in self._metrics]
+        by = "test_accuracy" if self._setting.data.validation is None else "validation_accuracy"
+        *before, now = [line[by] for line in self._metrics]
         best = max((accuracy for accuracy in before if accuracy is not None), default=-1.0)
         new_best = now is not None and now > best
         if (keep == "last" and ended) or (keep == "best" and new_best):
@@ -274,6 +310,7 @@ class Recorder:
             eval_batch_size=self._eval_batch_size,
             steps=self.steps,
             wall_seconds=self._wall_seconds(),
+            tuning=self._tuning,
         )
         config = self._setting.config
         result = make_result(config, measured, status, error)

@@ -15,9 +15,11 @@ from memory_utils import (
 )
 from models.network import Network
 from models.trained import Trained
+from selection.registry import train_type_named
 from selection.selection import Selection
 from train.config.run_config import RunConfig
 from train.run.budget import budget_result
+from train.run.judged import by_validation, warnings
 from train.run.phase_estimates import Accounts, PhaseEstimates
 
 
@@ -42,6 +44,7 @@ class Measured:
         eval_batch_size: images per mini-batch of the evaluation; None if not settled yet.
         steps: optimizer steps.
         wall_seconds: from the parsed flags on.
+        tuning: as of ``RunResult``.
     """
 
     network: Network
@@ -53,6 +56,7 @@ class Measured:
     eval_batch_size: Optional[int]
     steps: int
     wall_seconds: float
+    tuning: Optional[dict] = None
 
     @property
     def selection(self) -> Optional[Selection]:
@@ -93,6 +97,12 @@ class RunResult:
             None where nothing was selected yet.
         same_training_as: the run in ``--reuse_runs`` that the training is of, its memory and times
             included; None of one's own.
+        validation: by the validation images (``judged.py``): the ``best_accuracy``, its
+            ``best_epoch``, and the ``test_accuracy`` then; None without.
+        tuning: what ``--learning_rate tune`` has tried (``tuning.py``): ``learning_rate``, which
+            was taken, ``epochs``, ``seconds``, and ``rates``, each with its ``learning_rate``,
+            ``validation_accuracy``, ``train_loss`` and ``seconds``; None without.
+        warnings: lines about how the training ended.
     """
 
     status: str
@@ -120,6 +130,9 @@ class RunResult:
     notes: tuple[str, ...]
     same_training_as: Optional[str] = None
     full_training: Optional[dict] = None
+    validation: Optional[dict] = None
+    tuning: Optional[dict] = None
+    warnings: tuple[str, ...] = ()
 
 
 def make_result(
@@ -130,6 +143,10 @@ def make_result(
     accuracy = _accuracies(metrics)
     seconds = [line["seconds"] for line in metrics if line["epoch"]]
     trained_parameters = sum(one.params for one in measured.trained)
+    penalised = train_type_named(config.train_type).schedule == "prune"
+    warned: tuple[str, ...] = ()
+    if status == "completed":
+        warned = tuple(warnings(metrics, measured.network.model.output_shape[-1], penalised))
     return RunResult(
         status=status,
         train_type=selection.train_type if selection else config.train_type,
@@ -155,6 +172,9 @@ def make_result(
         figures=selection.figures if selection else {},
         notes=paper_notes(),
         full_training=_full_training(measured.estimates),
+        validation=by_validation(metrics),
+        tuning=measured.tuning,
+        warnings=warned,
     )
 
 

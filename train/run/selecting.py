@@ -79,7 +79,7 @@ def selection_request(
     return SelectionRequest(
         network=network,
         rho=config.rho,
-        always_head=config.head == "always",
+        always_head=config.always_head,
         batch_size=selection_batch_size(config.batch_size),
         num_batches=config.selection_batches,
         sample_images=lambda count: pooled_samples(images, count, draw),

@@ -15,8 +15,9 @@ from common.signals import no_signals
 from models.network import Network
 from selection.selection import Selection
 from train.checkpoint.archive import Archive
-from train.config.run_config import RunConfig
-from train.data.batches import eval_batches, training_batches
+from train.config.run_config import TUNE, RunConfig
+from train.data.batches import Reader, eval_batches, training_batches
+from train.data.image_store import ImageSet
 from train.predictions import Predictions
 from train.run import console
 from train.run.budget import micro_batch_line
@@ -32,6 +33,7 @@ from train.run.recorder import Recorder
 from train.run.result import RunResult
 from train.run.resume import reopen
 from train.run.selecting import LayerChooser, stability
+from train.run.tuning import tune
 from train.run.twin import find_twin
 from train.schedule.base import Job, TrainingSchedule
 from train.schedule.registry import schedule_for
@@ -107,7 +109,8 @@ def run(
         result = recorder.finish("completed")
     assert result is not None
     if afterwards is not None:
-        afterwards(setting, recorder.network, recorder.stage.selection, recorder.directory.path)
+        selection, path = recorder.stage.selection, recorder.directory.path
+        afterwards(recorder.setting, recorder.network, selection, path)
     return result
 
 
@@ -117,8 +120,10 @@ def carry_out(setting: Setting, recorder: Recorder, archive: Optional[Archive] =
     Args:
         archive: the checkpoint to go on from.
     """
-    config, data = setting.config, setting.data
     print(console.opening(recorder.network, setting, recorder.directory.path), flush=True)
+    if setting.config.learning_rate == TUNE:
+        setting = recorder.take_rate(tune(setting, recorder.network, recorder.meters))
+    config, data = setting.config, setting.data
     if config.stability and archive is None:
         overlaps = stability(config, recorder.network, data)
         print(console.stability_lines(overlaps), flush=True)
@@ -127,7 +132,9 @@ def carry_out(setting: Setting, recorder: Recorder, archive: Optional[Archive] =
     if config.select_only or config.plan:
         _only_select(setting, recorder, choose)
         return
-    schedule = schedule_for(Job(config, data, setting.rates, setting.given, choose, selecting))
+    schedule = schedule_for(
+        Job(config, data, setting.rates, setting.given, choose, selecting, setting.head_rates)
+    )
     note = schedule.note(recorder.network)
     if note:
         print(note, flush=True)
@@ -161,15 +168,11 @@ def _begins(setting: Setting, recorder: Recorder, schedule: TrainingSchedule) ->
     recorder.enter(schedule.first_stage(recorder.network))
     trained = recorder.stage.trainer.trained
     network = recorder.network
-    micro_batch = recorder.stage.trainer.micro_batch
     recorder.settle(
-        settled_batch_size(config, network, trained),
-        micro_batch=micro_batch,
+        eval_batch_size=settled_batch_size(config, network, trained),
         selection_mode=pooling_way(config, network).mode if pools(config) else None,
     )
-    line = micro_batch_line(config, micro_batch)
-    if line:
-        print(line, flush=True)
+    _settle_micro_batch(config, recorder)
     if trained and config.num_epochs and config.max_steps != 0:
         twin = None
         if config.reuse_runs is not None:
@@ -177,8 +180,16 @@ def _begins(setting: Setting, recorder: Recorder, schedule: TrainingSchedule) ->
         if twin is not None:
             recorder.take_over(twin)
         return twin is None
-    recorder.add_epoch(0, EpochResult.nothing(), _evaluate(setting, recorder, 0))
+    recorder.add_epoch(0, EpochResult.nothing(), *_evaluate(setting, recorder, 0))
     return False
+
+
+def _settle_micro_batch(config: RunConfig, recorder: Recorder) -> None:
+    micro_batch = recorder.stage.trainer.micro_batch
+    recorder.settle(micro_batch=micro_batch)
+    line = micro_batch_line(config, micro_batch)
+    if line:
+        print(line, flush=True)
 
 
 def _train(
@@ -198,11 +209,13 @@ def _train(
             epoch, begun = position.epoch, position.progress.batches > 0
             if epoch > 1 and not begun:
                 recorder.enter(schedule.next_stage(recorder.stage, epoch))
+                if epoch == config.head_epochs + 1:
+                    _settle_micro_batch(config, recorder)
             _train_epoch(setting, recorder, checkpoints, position)
-            ended = epoch == config.num_epochs or recorder.steps == config.max_steps
+            ended = epoch == config.all_epochs or recorder.steps == config.max_steps
             tested = ended or epoch % config.eval_every == 0
-            predictions = _evaluate(setting, recorder, epoch) if tested else None
-            recorder.add_epoch(epoch, position.progress.result(), predictions)
+            seen = _evaluate(setting, recorder, epoch) if tested else (None, None)
+            recorder.add_epoch(epoch, position.progress.result(), *seen)
             recorder.save_weights(ended)
             if ended:
                 return
@@ -217,7 +230,7 @@ def _train_epoch(
     config, progress, meter = setting.config, position.progress, recorder.meters.training
     part, reader = recorder.stage.trainer.micro_batch, recorder.stage.readers.train
     batches = training_batches(config, setting.data, position.epoch, progress.batches, part, reader)
-    title = f"epoch {position.epoch}/{config.num_epochs}"
+    title = f"epoch {position.epoch}/{config.all_epochs}"
     over = False
     with step_bar(title, setting.steps_per_epoch, progress.batches) as on_step:
         while not over:
@@ -230,9 +243,23 @@ def _train_epoch(
                 checkpoints.save(position)
 
 
-def _evaluate(setting: Setting, recorder: Recorder, epoch: int) -> Predictions:
-    images, size = setting.test_images, recorder.eval_batch_size
-    bar = batch_bar(f"test {epoch}", math.ceil(len(images) / size))
+def _evaluate(
+    setting: Setting, recorder: Recorder, epoch: int
+) -> tuple[Predictions, Optional[Predictions]]:
+    """Of the test images, and of the validation images if there are any."""
+    readers, validation = recorder.stage.readers, setting.data.validation
+    test = _evaluate_on(recorder, f"test {epoch}", setting.test_images, readers.test)
+    if validation is None:
+        return test, None
+    title = f"validation {epoch}"
+    return test, _evaluate_on(recorder, title, validation, readers.validation)
+
+
+def _evaluate_on(
+    recorder: Recorder, title: str, images: ImageSet, reader: Optional[Reader]
+) -> Predictions:
+    size = recorder.eval_batch_size
+    bar = batch_bar(title, math.ceil(len(images) / size))
     with recorder.meters.evaluation, bar as on_batch:
-        batches = eval_batches(images, size, recorder.stage.readers.test)
+        batches = eval_batches(images, size, reader)
         return recorder.stage.trainer.evaluate(batches, on_batch)

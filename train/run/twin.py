@@ -32,7 +32,7 @@ _COMPARED = tuple(one.name for one in fields(RunConfig) if one.name not in _MAY_
 _ENVIRONMENT = ("python", "packages", "device", "git_revision")
 _OF_TRAINING = (
     *("best_test_accuracy", "last_test_accuracy", "best_epoch", "epochs", "steps"),
-    *("seconds_per_epoch", "eval_batch_size"),
+    *("seconds_per_epoch", "eval_batch_size", "validation", "warnings"),
 )
 _PHASES = ("training", "evaluation")
 
@@ -113,6 +113,8 @@ def _training(folder: Path) -> Optional[dict]:
     once = train_type_named(config["train_type"]).schedule == "once"
     if not once or config["select_at_epoch"] or config["select_only"] or config["plan"]:
         return None
+    if config["head_epochs"]:
+        return None  # which selects after them
     return {
         "settings": {name: config[name] for name in _COMPARED},
         "inputs": config["inputs"],

@@ -10,6 +10,7 @@ from selection.registry import TRAIN_TYPES, train_type_named
 from train.config.run_config import RunConfig
 from train.data.datasets import DataBundle, load_unlabelled
 from train.data.layouts.recognise import unlabelled_at
+from train.data.shift import shift_of
 
 
 def load_pictures_to_select_by(config: RunConfig) -> Optional[DataBundle]:
@@ -47,4 +48,5 @@ def load_pictures_to_select_by(config: RunConfig) -> Optional[DataBundle]:
         config.num_classes,
         config.cache_dir,
         config.skip_bad_images,
+        shift_of(config),
     )

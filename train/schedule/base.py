@@ -9,6 +9,7 @@ from typing import Optional
 from models.memory.phase_meter import PhaseMeter
 from models.network import Network
 from selection.selection import Selection
+from train.clipping import clipping_of
 from train.config.run_config import RunConfig
 from train.data.datasets import DataBundle
 from train.estimates import micro_batch_of, recompute_of
@@ -40,7 +41,8 @@ class Job:
 
     Attributes:
         data: training and test images.
-        rates: learning rate and weight decay of the whole run.
+        rates: learning rate and weight decay of the whole run, the head's own epochs excepted.
+        head_rates: those of these, if there are any.
         given: a selection to keep throughout, in place of the train type's.
         select: chooses layers of a network in its present state, by the run's train type; that
             is measured as selection.
@@ -53,6 +55,7 @@ class Job:
     given: Optional[Selection]
     select: Callable[[Network], Selection]
     selecting: PhaseMeter = field(default_factory=PhaseMeter)
+    head_rates: Optional[LearningRateSchedule] = None
 
 
 class TrainingSchedule:
@@ -64,13 +67,22 @@ class TrainingSchedule:
     def __init__(self, job: Job) -> None:
         self.job = job
 
+    @property
+    def epochs(self) -> int:
+        """How long a stage goes on, at most."""
+        return self.job.config.num_epochs - self.job.config.select_at_epoch
+
     def note(self, network: Network) -> str:  # noqa: ARG002
         """What a user should know about training ``network``, a line; empty if there is nothing."""
         return ""
 
-    def first_stage(self, network: Network) -> Stage:
-        """What is trained from the first epoch on, of ``network`` as it was built."""
-        return self.stage_of(network, self.job.given or self.job.select(network))
+    def first_stage(self, network: Network, first_step: int = 0) -> Stage:
+        """What is trained from the first epoch on, of ``network`` as it is before that.
+
+        Args:
+            first_step: steps taken before, in which the head was trained alone.
+        """
+        return self.stage_of(network, self.job.given or self.job.select(network), first_step)
 
     def next_stage(self, stage: Stage, epoch: int) -> Stage:  # noqa: ARG002
         """What is trained from ``epoch`` (2 or later) on, given what was until then."""
@@ -85,7 +97,7 @@ class TrainingSchedule:
     ) -> Stage:
         """A stage that trains ``selection`` of ``network``; the rest as of :class:`Trainer`."""
         trained = selection.trained(network.layers)
-        keeper = FeatureKeeper(self.job.config, self.job.data)
+        keeper = FeatureKeeper(self.job.config, self.job.data, self.epochs)
         trainer = Trainer(
             network,
             trained,
@@ -93,6 +105,7 @@ class TrainingSchedule:
             first_step=first_step,
             momentum=momentum,
             penalty=self.penalty_of(network),
+            clipping=clipping_of(self.job.config, network),
             frozen=self.job.config.frozen,
             micro_batch=micro_batch_of(self.job.config, network, trained),
             lean=LeanOptions(

@@ -26,13 +26,13 @@ class ElasticSchedule(TrainingSchedule):
     its ``figures``; that counts as selection, in time and in memory.
     """
 
-    def first_stage(self, network: Network) -> Stage:
+    def first_stage(self, network: Network, first_step: int = 0) -> Stage:
         """The first selection of ``network``.
 
         Raises:
             RunError: no tensor that fits has a positive importance.
         """
-        stage = super().first_stage(network)
+        stage = super().first_stage(network, first_step)
         if not stage.selection.num_selected:
             raise RunError(
                 f"no tensor within --rho {self.job.config.rho:g} would lower the loss by a step at "

@@ -12,11 +12,11 @@ FULL = "full_training"
 class DelayedSelection(TrainingSchedule):
     """Full training first, then one selection, ``--select_at_epoch`` (the paper's Figure D.9)."""
 
-    def first_stage(self, network: Network) -> Stage:
+    def first_stage(self, network: Network, first_step: int = 0) -> Stage:
         """Everything."""
         layers = network.layers
         everything = make_selection(layers, [True] * len(layers), train_type=FULL)
-        return self.stage_of(network, everything)
+        return self.stage_of(network, everything, first_step)
 
     def next_stage(self, stage: Stage, epoch: int) -> Stage:
         """From the epoch after ``--select_at_epoch`` on, what is selected then."""

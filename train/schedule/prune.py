@@ -52,7 +52,7 @@ class PruneSchedule(TrainingSchedule):
         """What can be pruned of it."""
         return pruning_note(network, self.job.config.prune)
 
-    def first_stage(self, network: Network) -> Stage:
+    def first_stage(self, network: Network, first_step: int = 0) -> Stage:
         """The whole network, and the strength that the penalty will keep."""
         job = self.job
         selection = job.select(network)
@@ -60,7 +60,7 @@ class PruneSchedule(TrainingSchedule):
             self.strength = L1_STRENGTH
         else:
             self.strength = lasso_strength(network, _few_batches(job), job.config.prune_ratio)
-        return self.stage_of(network, selection)
+        return self.stage_of(network, selection, first_step)
 
     def next_stage(self, stage: Stage, epoch: int) -> Stage:
         """Before epochs 1 + interval, 1 + 2 * interval...: without the dead channels."""
