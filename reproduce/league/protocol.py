@@ -42,8 +42,10 @@ COMMON: dict[str, Any] = {
     "clip_norm": 1.0,
     "eval_every": 10,
 }
-# The head is all that is trained: it goes on for as many epochs, from where the first ones ended.
-_ELASTIC = {"elastic_training": {"rho": 0.533}}
+_OWN: dict[str, dict[str, Any]] = {
+    "elastic_training": {"rho": 0.533},  # a share of time; its authors' default
+    "betti_knapsack_train": {"knapsack": "memory"},
+}
 
 
 class Entry(NamedTuple):
@@ -55,13 +57,13 @@ class Entry(NamedTuple):
 
     def flags(self) -> dict[str, Any]:
         """Those that are its own."""
-        own = _ELASTIC.get(self.method, {})
+        own = _OWN.get(self.method, {})
         return {**own, "memory_budget": self.budget, "micro_batch": self.micro_batch}
 
 
 def entries(method: str) -> list[Entry]:
     """Of one train type: one for each budget, or where none can be given, for each size."""
-    if train_type_named(method).order:
+    if train_type_named(method).takes_budget:
         return [Entry(method, budget) for budget in BUDGETS]
     return [Entry(method, None, size) for size in SIZES.get(method, (None,))]
 
@@ -69,7 +71,7 @@ def entries(method: str) -> list[Entry]:
 def is_criterion(method: str) -> bool:
     """Whether it ranks layers by what forward passes say, without labels."""
     entry = train_type_named(method)
-    return entry.cost == "forward" and bool(entry.order)
+    return entry.cost == "forward" and entry.takes_budget
 
 
 def tasks_of(options: Options) -> list[Task]:

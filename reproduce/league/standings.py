@@ -59,6 +59,7 @@ class Standings:
         self.store, self._options = store, options
         self.tasks = tasks_of(options)
         self.methods = list(options.methods)
+        self._found: dict[tuple[Task, Entry], Standing] = {}
 
     def runs(self, task: Task, entry: Entry) -> list[RunSpec]:
         """One for each seed."""
@@ -66,7 +67,12 @@ class Standings:
         return [spec(self._options, task, entry, seed) for seed in seeds]
 
     def of(self, task: Task, entry: Entry) -> Standing:
-        """The standing of ``entry``."""
+        """The standing of ``entry``, as it is when first asked for."""
+        if (task, entry) not in self._found:
+            self._found[task, entry] = self._read(task, entry)
+        return self._found[task, entry]
+
+    def _read(self, task: Task, entry: Entry) -> Standing:
         results, accuracy, rates = [], [], []
         for run in self.runs(task, entry):
             value = accuracy_of(self.store, run)
@@ -186,5 +192,5 @@ def _seconds(result: dict) -> Optional[float]:
 
 
 def _rate(result: dict) -> Optional[float]:
-    tuned = result.get("tuned")
-    return None if tuned is None else tuned["learning_rate"]
+    tuning = result.get("tuning")
+    return None if tuning is None else tuning["learning_rate"]
