@@ -95,4 +95,7 @@ def _panel(axis: Axes, points: list[_Point]) -> None:
             fontsize=6.5,
         )
     axis.set_xscale("log")
+    for formatter in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
+        formatter("{x:g}")
+    axis.tick_params(axis="x", which="both", labelsize=8)
     axis.grid(alpha=0.25)
