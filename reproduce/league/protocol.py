@@ -6,8 +6,8 @@ Kumar et al., ICLR 2022), takes the learning rate that does best on a validation
 blow up (docs/method.md). What differs is which layers it trains: as many as the memory budget
 allows, in the order of the criterion.
 
-First every method is tried on the first two tasks, one seed. Then the leaders among the criteria,
-and the controls, on all tasks and seeds.
+First every method is tried on the first two tasks, at the first budget, with one seed. Then the
+leaders among the criteria, and the controls, on all tasks, budgets and seeds.
 """
 
 from __future__ import annotations
@@ -90,8 +90,10 @@ def spec(options: Options, task: Task, entry: Entry, seed: int) -> RunSpec:
 
 
 def first_look(options: Options) -> list[RunSpec]:
-    """Every method on the first tasks, one seed."""
-    return _in_order(options, options.methods, tasks_of(options)[:FIRST_TASKS], (0,))
+    """Every method on the first tasks, at the first budget, with one seed."""
+    made = [one for method in options.methods for one in entries(method)]
+    some = [one for one in made if one.budget in (BUDGETS[0], None)]
+    return _in_order(options, some, tasks_of(options)[:FIRST_TASKS], (0,))
 
 
 def the_rest(options: Options, store: Store) -> list[RunSpec]:
@@ -99,24 +101,21 @@ def the_rest(options: Options, store: Store) -> list[RunSpec]:
     if any(store.state(run) == "missing" for run in first_look(options)):
         return []
     methods = [*leaders(options, store), *(one for one in CONTROLS if one in options.methods)]
-    return _in_order(options, methods, tasks_of(options), range(max(1, options.seeds)))
+    made = [one for method in methods for one in entries(method)]
+    return _in_order(options, made, tasks_of(options), range(max(1, options.seeds)))
 
 
 def _in_order(
-    options: Options, methods: Sequence[str], tasks: Sequence[Task], seeds: Sequence[int]
+    options: Options, made: Sequence[Entry], tasks: Sequence[Task], seeds: Sequence[int]
 ) -> list[RunSpec]:
     """Whole rows first, so that a sweep that is stopped can be read: by seed, budget, task."""
-    made = [one for method in methods for one in entries(method)]
-    made.sort(key=lambda one: BUDGETS.index(one.budget) if one.budget in BUDGETS else 0)
-    budgets = dict.fromkeys(one.budget for one in made)
-    return [
-        spec(options, task, one, seed)
-        for seed in seeds
-        for budget in budgets
-        for task in tasks
-        for one in made
-        if one.budget == budget
-    ]
+    runs = []
+    for seed in seeds:
+        for budget in BUDGETS:
+            # What takes no budget comes with the first.
+            some = [one for one in made if (one.budget or BUDGETS[0]) == budget]
+            runs += [spec(options, task, one, seed) for task in tasks for one in some]
+    return runs
 
 
 def leaders(options: Options, store: Store) -> list[str]:
@@ -125,9 +124,7 @@ def leaders(options: Options, store: Store) -> list[str]:
     criteria = [method for method in options.methods if is_criterion(method)]
     values = {
         method: [
-            accuracy_of(store, spec(options, task, Entry(method, budget), 0))
-            for budget in BUDGETS
-            for task in tasks
+            accuracy_of(store, spec(options, task, Entry(method, BUDGETS[0]), 0)) for task in tasks
         ]
         for method in criteria
     }

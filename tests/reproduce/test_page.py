@@ -34,7 +34,7 @@ def page(tmp_path_factory) -> Path:
     nothing = Store(tmp_path_factory.mktemp("nothing"))
     for name, item in all_items().items():
         if name not in NEED_PROCESSES:
-            options = Options(item.models, item.datasets, item.methods, item.seeds)
+            options = Options(item.models, item.datasets, item.methods, item.tasks, item.seeds)
             write_report(item.build(nothing, options), str(folder), META)
     write_report(a_report(name="x"), str(folder), META)
     return html.write_index(folder, list(all_items()))

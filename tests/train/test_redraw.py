@@ -57,9 +57,9 @@ def test_only_what_was_drawn_in_some_epoch_has_changed(flags, tmp_path, monkeypa
             )
             assert set(np.flatnonzero(changed)) <= drawn, old.name
             assert changed.any() == bool(drawn)
-    drawn = [[row.index for row in selection.selected] for selection in kept]
-    assert drawn[0] != drawn[1] != drawn[2]
-    assert all(18 in one for one in drawn)
+    layers = [[row.index for row in selection.selected] for selection in kept]
+    assert layers[0] != layers[1] != layers[2]
+    assert all(18 in one for one in layers)
 
 
 def test_what_is_drawn_twice_keeps_its_momentum(tmp_path):
