@@ -23,6 +23,7 @@ from selection.registry import TRAIN_TYPES
 from selection.request import MemoryBudget
 from selection.strategies.betti_knapsack import tensors_from_loss, within_memory
 from selection.strategies.units import units_of
+from selection.train_type import KeepsState
 from tests.helpers import random_pixels, selection_request, tiny_network, whole
 
 IMAGES = random_pixels(40)
@@ -294,9 +295,11 @@ def test_every_draw_is_another_and_the_head_is_in_all(name, network):
     other = draws_of(name, network, 1, seed=1, **changes)
     assert what(other[0]) != what(draws[0])
     strategy = TRAIN_TYPES[name].strategy()
-    strategy.func.restore([{"draws": 4}])
+    keeper = strategy.func
+    assert isinstance(keeper, KeepsState)
+    keeper.restore([{"draws": 4}])
     assert what(strategy(selection_request(network, IMAGES, **changes))) == what(draws[4])
-    assert strategy.func.state() == [{"draws": 5}]
+    assert keeper.state() == [{"draws": 5}]
 
 
 def test_every_layer_is_drawn_as_often_as_any_other(network):

@@ -90,7 +90,7 @@ def result_of(folder: Path) -> dict:
 
 
 # The others: ADABET_EVERY=1 make test ARGS="-k same_to_the_last_bit"
-USUAL = ("late slices", "features", "redraw")
+USUAL = ("late slices", "features")
 
 
 @pytest.mark.slow
