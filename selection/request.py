@@ -57,6 +57,7 @@ class SelectionRequest:
         fisher: ``mean`` or ``tinytrain``; see ``strategies/fisher.py``.
         profile, profile_file: of tensor times; see ``elastic/profile.py``.
         knapsack: what it is that a knapsack is full of; see ``strategies/betti_knapsack.py``.
+        betti: b1 per layer where it is known already; None to count it.
         budget: takes the place of ``rho``, for train types that can keep to one.
     """
 
@@ -78,4 +79,5 @@ class SelectionRequest:
     profile: str = "flops"
     profile_file: Optional[str] = None
     knapsack: KnapsackMode = KnapsackMode.TIME
+    betti: Optional[Sequence[int]] = None
     budget: Optional[MemoryBudget] = None

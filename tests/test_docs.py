@@ -58,6 +58,7 @@ def test_a_command_of_main_is_one(words, monkeypatch, tmp_path, capsys):
 def test_a_command_of_reproduce_is_one(words, monkeypatch, tmp_path, capsys):
     for place in ("DATA", "WEIGHTS"):  # stand for the reader's own
         (tmp_path / place).touch()
+    (tmp_path / "PICTURES").mkdir()
     monkeypatch.chdir(tmp_path)
     parse_reproduce(words[3:])
     if words[3] != "list":

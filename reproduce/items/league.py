@@ -100,9 +100,9 @@ def _conditions(options: Options) -> tuple[str, ...]:
         f"Every run: {settings}. Accuracy is that of the last epoch; TFDS sets are tested on "
         f"`{TEST_SPLIT}`, folders on all of their test pictures.",
         f"First every method is tried on the first {FIRST_TASKS} tasks with seed 0 at "
-        f"{BUDGETS[0]:g} MB; then the {LEADERS} criteria with the best mean ranks there, AdaBet and "
-        f"the controls on all tasks and budgets with {options.seeds} seeds. A rank is of methods "
-        "with a value on every task that is begun.",
+        f"{BUDGETS[0]:g} MB; then the {LEADERS} criteria with the best mean ranks there, AdaBet "
+        f"and the controls on all tasks and budgets with {options.seeds} seeds. A rank is of "
+        "methods with a value on every task that is begun.",
         "The budget is of the whole run; the peak of training is what is compared. Train types "
         "that take no budget (all of full training, the head, the norms and biases, "
         "ElasticTrainer) stand in each budget that their measured peak fits.",

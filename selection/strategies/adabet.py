@@ -63,6 +63,8 @@ def layer_betti(request: SelectionRequest, images: np.ndarray) -> tuple[list[int
     so that every selection mode takes them one by one.
     """
     network, size = request.network, request.batch_size
+    if request.betti is not None:
+        return list(request.betti), {}
     if request.aggregation == "pool":
         count = betti_counter(request.homology, len(images))
         pooling = Pooling(network, network.layers, len(images), size, request.pooling_way)

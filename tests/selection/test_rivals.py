@@ -295,10 +295,11 @@ def test_every_draw_is_another_and_the_head_is_in_all(name, network):
     other = draws_of(name, network, 1, seed=1, **changes)
     assert what(other[0]) != what(draws[0])
     strategy = TRAIN_TYPES[name].strategy()
-    assert isinstance(strategy.func, KeepsState)
-    strategy.func.restore([{"draws": 4}])
+    keeper = strategy.func
+    assert isinstance(keeper, KeepsState)
+    keeper.restore([{"draws": 4}])
     assert what(strategy(selection_request(network, IMAGES, **changes))) == what(draws[4])
-    assert strategy.func.state() == [{"draws": 5}]
+    assert keeper.state() == [{"draws": 5}]
 
 
 def test_every_layer_is_drawn_as_often_as_any_other(network):

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.slow
 LAYERS = {"vgg16": 14, "resnet50": 107, "mobilenetv2": 105, "vit": 65, "digitnet": 19}
 # The other Betti types differ only in what b1 is divided by (tests/train/test_baselines.py).
 ALIKE = {"no_norm_betti_train", "weight_norm_betti_train", "two_nn_train", "bias_plus_betti_train"}
+ALIKE |= {"cka_change_train", "betti_unit_train", "lisa_training", "bias_plus_last_k_training"}
 ALIKE |= {"effective_rank_train", "participation_ratio_train", "persistence_entropy_train"}
 TYPES = [n for n in TRAIN_TYPES if n not in ALIKE]
 ADABET = "act_norm_betti_train"

@@ -24,14 +24,8 @@ def run(output: Path, *flags: str) -> Path:
     return output / "run"
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [
-        ["--train_type", "lisa_training", "--rho", "0.2"],
-        ["--train_type", "trady_training", "--rho", "0.2", "--rho_ch", "0.25"],
-    ],
-)
-def test_only_what_was_drawn_in_some_epoch_has_changed(flags, tmp_path, monkeypatch):
+def test_only_what_was_drawn_in_some_epoch_has_changed(tmp_path, monkeypatch):
+    flags = ["--train_type", "trady_training", "--rho", "0.2", "--rho_ch", "0.25"]
     kept: list[Selection] = []
     stage_of = RedrawSchedule.stage_of
 
@@ -40,10 +34,10 @@ def test_only_what_was_drawn_in_some_epoch_has_changed(flags, tmp_path, monkeypa
         return stage_of(self, network, selection, *arguments, **options)
 
     monkeypatch.setattr(RedrawSchedule, "stage_of", noting)
-    folder = run(tmp_path, *flags, "--num_epochs", "3", "--save_weights", "last")
+    folder = run(tmp_path, *flags, "--num_epochs", "2", "--save_weights", "last")
     lines = (folder / "selections.jsonl").read_text().splitlines()
-    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
-    assert len(kept) == 3
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2]
+    assert len(kept) == 2
     before, after = (tiny_network("digits", seed=0) for _ in range(2))
     load_h5(after.model, str(folder / "weights.h5"))
     for at, (old, new) in enumerate(zip(before.layers, after.layers)):
@@ -57,9 +51,8 @@ def test_only_what_was_drawn_in_some_epoch_has_changed(flags, tmp_path, monkeypa
             )
             assert set(np.flatnonzero(changed)) <= drawn, old.name
             assert changed.any() == bool(drawn)
-    layers = [[row.index for row in selection.selected] for selection in kept]
-    assert layers[0] != layers[1] != layers[2]
-    assert all(18 in one for one in layers)
+    first, second = ([row.index for row in selection.selected] for selection in kept)
+    assert first != second and 18 in first and 18 in second
 
 
 def test_what_is_drawn_twice_keeps_its_momentum(tmp_path):
@@ -67,7 +60,7 @@ def test_what_is_drawn_twice_keeps_its_momentum(tmp_path):
     ends = []
     for name in ("lisa_training", "full_training"):
         rho = ["--rho", "1"] if name == "lisa_training" else []
-        folder = run(tmp_path / name, "--train_type", name, *rho, "--num_epochs", "3")
+        folder = run(tmp_path / name, "--train_type", name, *rho, "--num_epochs", "2")
         ends.append(
             [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         )

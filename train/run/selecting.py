@@ -44,9 +44,10 @@ class LayerChooser:
         gc.collect()  # its graphs are reference cycles, and would count as training's memory
         return selection
 
-    def at(self, network: Network, rho: float) -> Selection:
-        """What it would train at another ``rho``; not measured."""
-        return self._strategy(replace(self._request(network), rho=rho, budget=None))
+    def at(self, selection: Selection, network: Network, rho: float) -> Selection:
+        """What it would train at another ``rho``, ``selection`` being known; not measured."""
+        betti = [row.b1 for row in selection.layers if row.b1 is not None] or None
+        return self._strategy(replace(self._request(network), rho=rho, betti=betti, budget=None))
 
     def state(self) -> list[dict]:
         """What the strategy keeps, as plain JSON types."""

@@ -157,7 +157,9 @@ def _only_select(setting: Setting, recorder: Recorder, choose: LayerChooser) -> 
     if config.select_only:
         print(console.selection_table(selection), flush=True)
     if config.plan:
-        rows = dry_run_rows(config, network, selection, lambda rho: choose.at(network, rho))
+        rows = dry_run_rows(
+            config, network, selection, lambda rho: choose.at(selection, network, rho)
+        )
         recorder.directory.write_json("plan.json", dry_run_json(rows))
         print(dry_run_text(config, rows, selection), flush=True)
 
