@@ -102,17 +102,24 @@ def settled_training_memory(
     return _of(config, network, trained, size, recompute_of(config, network, trained))
 
 
+def kept_copies(config: RunConfig, network: Network, trained: Sequence[Trained]) -> int:
+    """Of what is trained, as training keeps it: momentum, and accumulators where it needs them."""
+    return 2 if config.clips and micro_batch_of(config, network, trained) is not None else 1
+
+
 def inference_memory(
     network: Network,
     batch_size: int,
     frozen: FrozenMode,
     trained: Sequence[Trained] = (),
+    copies: int = 1,
 ) -> float:
     """MB that evaluation takes, between epochs of training ``trained``.
 
-    Their momentum is there then, though nobody needs it.
+    Their momentum is there then, and whatever else makes ``copies`` of their size, though nobody
+    needs it.
     """
-    momentum = sum(one.params for one in trained) * FLOAT_BYTES / MB
+    momentum = copies * sum(one.params for one in trained) * FLOAT_BYTES / MB
     waiting = EVALUATION_WAITING_BATCHES
     return _estimate(network, (), batch_size, frozen, waiting).total + momentum
 

@@ -117,7 +117,9 @@ class ClippedSum(MomentumSum):
         before: list[tf.Operation] = []
         for total, gradient in zip(self._sums, added):
             with tf.control_dependencies(before):
-                before = [total.assign(tf.zeros_like(total) if gradient is None else gradient)]
+                # Zeros would be folded into a constant, of the variable's size, in the graph.
+                zeroed = total.assign_sub(total.read_value())
+                before = [zeroed if gradient is None else total.assign_add(gradient)]
         return penalty
 
     def add(

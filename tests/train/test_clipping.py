@@ -17,6 +17,7 @@ from train.config.command_line import parse_args
 from train.estimates import settled_training_memory
 from train.gradients.leaves import Leaf
 from train.optimizer import LearningRateSchedule
+from train.schedule.prune import group_lasso
 from train.trainer import Trainer
 
 RATE = 0.5
@@ -40,11 +41,17 @@ def of_layers(network) -> list[Trained]:
 class Stepped:
     """What a first step has taken off each variable that the optimizer sees, over its rate."""
 
-    def __init__(self, clip=None, micro_batch=None, steps: int = 1) -> None:
+    def __init__(self, clip=None, micro_batch=None, steps: int = 1, penalised=False) -> None:
         network = tiny_network("digits", seed=3)
         clipping = clip(network) if clip is not None else None
+        lasso = group_lasso(network)
         self.trainer = Trainer(
-            network, of_layers(network), RATES, clipping=clipping, micro_batch=micro_batch
+            network,
+            of_layers(network),
+            RATES,
+            penalty=(lambda: 1e-2 * lasso()) if penalised else None,
+            clipping=clipping,
+            micro_batch=micro_batch,
         )
         self.before = [variable.numpy() for variable in self.trainer.variables]
         self.trainer.train_epoch([batch()] * steps, lambda *_: None)
@@ -120,10 +127,12 @@ def test_a_channel_of_a_depthwise_kernel_is_one_that_comes_out():
     assert unit_axes(Leaf(Trained(bias, None, of))) == [0]
 
 
-@pytest.mark.parametrize("clip", [by_norm(0.5), adaptive(0.05)])
-def test_in_parts_it_is_the_gradient_of_the_whole_batch_that_is_clipped(clip):
-    """Three steps, so that momentum and iterations go along."""
-    together, in_parts = Stepped(clip, steps=3), Stepped(clip, micro_batch=3, steps=3)
+@pytest.mark.parametrize(("clip", "penalised"), [(by_norm(0.5), False), (adaptive(0.05), True)])
+def test_in_parts_it_is_the_gradient_of_the_whole_batch_that_is_clipped(clip, penalised):
+    """Three steps, so that momentum and iterations go along; the penalty is in the gradient."""
+    together, in_parts = (
+        Stepped(clip, micro_batch, steps=3, penalised=penalised) for micro_batch in (None, 3)
+    )
     unclipped = Stepped(steps=3)
     for one, other in zip(together.weights, in_parts.weights):
         np.testing.assert_allclose(other, one, rtol=1e-3, atol=2e-5)

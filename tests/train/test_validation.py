@@ -116,4 +116,6 @@ def test_a_tuned_run_is_one_that_was_given_the_number(tmp_path, monkeypatch, cap
     tuned["config.json"].pop("tuning")
     assert tuned == given
     assert config["inputs"]["data"]["validation_images"] == 119
+    page = (tmp_path / "tuned/report.html").read_text()
+    assert "By the validation images the best epoch is" in page and "best of those tried" in page
     assert given["result.json"]["validation"] == by_validation(given["metrics.jsonl"])

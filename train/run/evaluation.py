@@ -9,7 +9,7 @@ from models.network import Network
 from models.trained import Trained
 from train.config.paper_constants import EVALUATION_BATCH_SIZE
 from train.config.run_config import RunConfig
-from train.estimates import inference_memory
+from train.estimates import inference_memory, kept_copies
 from train.run.budget import memory_at_hand
 
 # Images at a time. On a CPU (benchmarks/evaluation_batch.py), 16 take the least time per image with
@@ -22,7 +22,8 @@ def settled_batch_size(config: RunConfig, network: Network, trained: Sequence[Tr
     if config.eval_batch_size is not None:
         return config.eval_batch_size
     limit = memory_at_hand(config, network, trained)
-    return evaluation_batch_size(network, config.batch_size, limit, config.frozen, trained)
+    copies = kept_copies(config, network, trained)
+    return evaluation_batch_size(network, config.batch_size, limit, config.frozen, trained, copies)
 
 
 def evaluation_batch_size(
@@ -31,6 +32,7 @@ def evaluation_batch_size(
     limit_mb: float,
     frozen: FrozenMode = FrozenMode.LEAN,
     trained: Sequence[Trained] = (),
+    copies: int = 1,
 ) -> int:
     """The evaluation mini-batch of ``--eval_batch_size auto``.
 
@@ -43,11 +45,11 @@ def evaluation_batch_size(
     Args:
         train_batch: images per training step.
         limit_mb: MB of 1e6 bytes that ``inference_memory`` may come to.
-        frozen, trained: see there.
+        frozen, trained, copies: see there.
     """
     if network.batch_statistics:
         return EVALUATION_BATCH_SIZE
     size = max(FASTEST, train_batch)
-    while size > 1 and inference_memory(network, size, frozen, trained) > limit_mb:
+    while size > 1 and inference_memory(network, size, frozen, trained, copies) > limit_mb:
         size = train_batch if size // 2 < train_batch < size else size // 2
     return size

@@ -19,7 +19,7 @@ from selection.registry import train_type_named
 from selection.selection import Selection
 from train.config.paper_constants import selection_batch_size
 from train.config.run_config import RunConfig
-from train.estimates import inference_memory, settled_training_memory
+from train.estimates import inference_memory, kept_copies, settled_training_memory
 
 _PHASES = ("selection", "training", "evaluation")
 
@@ -63,7 +63,8 @@ class PhaseEstimates:
 
     def evaluates(self, network: Network, trained: Sequence[Trained], batch_size: int) -> None:
         """``network`` is evaluated while ``trained`` is; Table 3 of the paper does not count it."""
-        estimate = inference_memory(network, batch_size, self._config.frozen, trained)
+        copies = kept_copies(self._config, network, trained)
+        estimate = inference_memory(network, batch_size, self._config.frozen, trained, copies)
         self.evaluation = self.evaluation.at_least(Accounts(estimate))
 
     def state(self) -> dict[str, Optional[Accounts]]:

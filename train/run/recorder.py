@@ -185,11 +185,7 @@ class Recorder:
     def take_rate(self, tuning: Tuning) -> Setting:
         """The learning rate that was found is the run's from now on; its setting."""
         rate, self._tuning = tuning.learning_rate, tuning.to_json()
-        print(
-            f"--learning_rate tune takes {rate:g}: of {len(tuning.rates)} rates, {tuning.epochs} "
-            f"epoch(s) each, the best on the validation images ({tuning.seconds:.1f} s)",
-            flush=True,
-        )
+        print(tuning, flush=True)
         config = replace(self._setting.config, learning_rate=rate)
         self._setting = replace(self._setting, config=config)
         self.directory.change_config(learning_rate=rate, tuning=self._tuning)

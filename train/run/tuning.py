@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple, Optional
 
 from common.errors import RunError
-from common.wording import percent
+from common.wording import count, percent
 from models.network import Network
 from selection.registry import train_type_named
 from selection.selection import Selection
@@ -70,6 +70,15 @@ class Tuning(NamedTuple):
     epochs: int
     rates: tuple[Tried, ...]
     seconds: float
+
+    def __str__(self) -> str:
+        end = {min(TUNED_RATES): "smallest", max(TUNED_RATES): "largest"}.get(self.learning_rate)
+        return (
+            f"--learning_rate tune takes {self.learning_rate:g}: of {len(self.rates)} rates, "
+            f"{count(self.epochs, 'epoch')} each, the best on the validation images "
+            f"({self.seconds:.1f} s)"
+            + (f"; it is the {end} that is tried: a better one may lie beyond" if end else "")
+        )
 
     def to_json(self) -> dict:
         """For ``config.json`` and ``result.json``: plain JSON types."""
