@@ -81,3 +81,13 @@ class SelectionRequest:
     knapsack: KnapsackMode = KnapsackMode.TIME
     betti: Optional[Sequence[int]] = None
     budget: Optional[MemoryBudget] = None
+
+    @property
+    def images_at_once(self) -> int:
+        """Images of a forward pass of those that look at each image alone: in the least memory."""
+        return images_at_once(self.network, self.batch_size)
+
+
+def images_at_once(network: Network, mini_batch: int) -> int:
+    """One, but a mini-batch where batch norm goes by its statistics."""
+    return mini_batch if network.batch_statistics else 1

@@ -76,7 +76,7 @@ def by_blocks(request: SelectionRequest, train_type: str) -> Selection:
             f"{network.backbone.title} has none; cka_change_train goes by layers"
         )
     images = request.sample_images(request.batch_size * request.num_batches)
-    sums, passes = _products(network, blocks, images, request.batch_size)
+    sums, passes = _products(network, blocks, images, request.images_at_once)
     influence = {
         id(layer): block_influence(*row)
         for block, row in zip(blocks, sums)
@@ -84,13 +84,13 @@ def by_blocks(request: SelectionRequest, train_type: str) -> Selection:
     }
     scores = [influence.get(id(layer.keras_layer), 0.0) for layer in network.layers]
     selection, _ = select_ranked(request, scores, train_type=train_type, samples=len(images))
-    cost = {"forward_passes": passes, "images_per_pass": min(request.batch_size, len(images))}
+    cost = {"forward_passes": passes, "images_per_pass": min(request.images_at_once, len(images))}
     selection = replace(selection, figures={**selection.figures, **cost})
     return selection.timed(time.perf_counter() - started)
 
 
 def _products(
-    network: Network, blocks: Sequence[ResidualBlock], images: np.ndarray, batch_size: int
+    network: Network, blocks: Sequence[ResidualBlock], images: np.ndarray, at_once: int
 ) -> tuple[np.ndarray, int]:
     """<x, y>, |x|^2 and |y|^2 of each block and image, float64 ``[blocks, 3, images]``; passes."""
     ends = [tensor for block in blocks for tensor in (block.skipped, block.output)]
@@ -111,10 +111,9 @@ def _products(
             ]
         )
 
-    starts = range(0, len(images), batch_size)
+    starts = range(0, len(images), at_once)
     parts = [
-        products(tf.cast(images[start : start + batch_size], tf.float32)).numpy()
-        for start in starts
+        products(tf.cast(images[start : start + at_once], tf.float32)).numpy() for start in starts
     ]
     found = np.concatenate(parts, axis=-1).astype(np.float64)
     for block, row in zip(blocks, found):

@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from common.errors import RunError
+from models.forward import Override, forward
 from models.kinds import LINEAR, LayerKind, kernels
 from models.layers import Layer
 from models.network import Network
@@ -36,10 +37,10 @@ def select(request: SelectionRequest, train_type: str) -> Selection:
     started = time.perf_counter()
     network = request.network
     images = request.sample_images(request.batch_size * request.num_batches)
-    sizes, passes = _mean_sizes(network, images, request.batch_size)
+    sizes, passes = _mean_sizes(network, images, request.images_at_once)
     scores = [layer_importance(layer, size) for layer, size in zip(network.layers, sizes)]
     selection, _ = select_ranked(request, scores, train_type=train_type, samples=len(images))
-    cost = {"forward_passes": passes, "images_per_pass": min(request.batch_size, len(images))}
+    cost = {"forward_passes": passes, "images_per_pass": min(request.images_at_once, len(images))}
     selection = replace(selection, figures={**selection.figures, **cost})
     return selection.timed(time.perf_counter() - started)
 
@@ -81,19 +82,20 @@ def layer_importance(layer: Layer, sizes: Optional[np.ndarray]) -> float:
 
 
 def _mean_sizes(
-    network: Network, images: np.ndarray, batch_size: int
+    network: Network, images: np.ndarray, at_once: int
 ) -> tuple[list[Optional[np.ndarray]], int]:
     """Per layer, what :func:`layer_importance` takes, float64 ``[channels]``; and the passes."""
-    read = [layer for layer in network.layers if _tapped(layer) is not None]
-    taps = tf.keras.Model(network.model.inputs, [_tapped(layer) for layer in read])
+    read = [layer for layer in network.layers if _reads_input(layer) or _has_gain(layer)]
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def sizes(pixels: tf.Tensor) -> list[tf.Tensor]:
-        values = tf.nest.flatten(taps(pixels, training=False))  # one alone comes without a list
-        return [_sums(layer, value) for layer, value in zip(read, values)]
+        found: list[tf.Tensor] = []
+        overrides = {id(layer.keras_layer): _observed(layer, found) for layer in read}
+        forward(network.model, pixels, overrides)
+        return found
 
-    starts = range(0, len(images), batch_size)
-    parts = [sizes(tf.cast(images[at : at + batch_size], tf.float32)) for at in starts]
+    starts = range(0, len(images), at_once)
+    parts = [sizes(tf.cast(images[at : at + at_once], tf.float32)) for at in starts]
     totals = [sum(one.numpy().astype(np.float64) for one in found) for found in zip(*parts)]
     by_layer = {}
     for layer, total in zip(read, totals):
@@ -103,18 +105,37 @@ def _mean_sizes(
     return [by_layer.get(layer.index) for layer in network.layers], len(starts)
 
 
-def _tapped(layer: Layer) -> Optional[tf.Tensor]:
-    """The symbolic tensor that tells what the layer's weights are multiplied with."""
-    if layer.kind in _READS_INPUT:
-        return layer.keras_layer.input
-    has_gain = layer.kind in _NORMS | {LayerKind.CHANNEL_SCALE}
-    return layer.activation if has_gain and layer.keras_layer.gamma is not None else None
+def _observed(layer: Layer, found: list[tf.Tensor]) -> Override:
+    """``layer``, whose output goes on once what it tells has been put into ``found``.
+
+    It starts once what was found before is there: else all activations would be alive at once.
+    """
+
+    def call(x: tf.Tensor) -> tf.Tensor:
+        with tf.control_dependencies(found[-1:]):
+            output = layer.keras_layer(x)
+        found.append(_sums(layer, x if _reads_input(layer) else output))
+        with tf.control_dependencies(found[-1:]):
+            return tf.identity(output)
+
+    return call
+
+
+def _reads_input(layer: Layer) -> bool:
+    """Whether its kernels are multiplied with its input."""
+    return layer.kind in _READS_INPUT
+
+
+def _has_gain(layer: Layer) -> bool:
+    """Whether it has a gain, which its output less its offset tells of."""
+    kinds = _NORMS | {LayerKind.CHANNEL_SCALE}
+    return layer.kind in kinds and layer.keras_layer.gamma is not None
 
 
 def _sums(layer: Layer, value: tf.Tensor) -> tf.Tensor:
     """The sum over images of the means over positions of what is tapped, ``[channels]``."""
     offset = getattr(layer.keras_layer, "beta", None)
-    if offset is not None:
+    if offset is not None and _has_gain(layer):
         value -= offset
     positions = list(range(1, value.shape.rank - 1))
     sizes = tf.abs(value)

@@ -302,6 +302,14 @@ def test_every_draw_is_another_and_the_head_is_in_all(name, network):
     assert keeper.state() == [{"draws": 5}]
 
 
+@pytest.mark.parametrize("name", [n for n, entry in TRAIN_TYPES.items() if entry.always_head])
+def test_the_head_is_always_there_where_the_registry_says_so(name, network):
+    """Where nothing asks for it, and it would not be chosen: all b1 are 0, and it comes last."""
+    flat = np.repeat(IMAGES[:1], 40, axis=0)
+    selection = TRAIN_TYPES[name].select(selection_request(network, flat))
+    assert selection.layers[-1].variables == (0, 1)
+
+
 def test_every_layer_is_drawn_as_often_as_any_other(network):
     """Of 18 layers beside the head 5 each time, 400 times: 111 each, give or take."""
     counts = np.zeros(19)

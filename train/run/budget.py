@@ -14,7 +14,7 @@ from models.trained import Trained
 from selection.cut import trained_of
 from selection.memory import estimate_selection_memory
 from selection.registry import train_type_named
-from selection.request import MemoryBudget
+from selection.request import MemoryBudget, images_at_once
 from selection.selection import Selection
 from selection.selection_mode import SelectionMode
 from train.config.paper_constants import EVALUATION_BATCH_SIZE, selection_batch_size
@@ -57,7 +57,8 @@ def check_budget(config: RunConfig, network: Network) -> RunConfig:
     limit = config.memory_budget
     if limit is None:
         return config
-    modes = modes_to_try(network, config.selection_mode)
+    pools = train_type_named(config.train_type).pools
+    modes = modes_to_try(network, config.selection_mode if pools else SelectionMode.FAST)
     for mode in modes:
         if max(_least(config, network, config.batch_size, mode).values()) <= limit:
             return replace(config, selection_mode=mode)
@@ -101,10 +102,11 @@ def _least(
     smaller = replace(config, batch_size=batch_size)
     needs = {"training the head alone": least_training_memory(smaller, network, head)}
     entry = train_type_named(config.train_type)
+    size = selection_batch_size(batch_size)
     selection = estimate_selection_memory(
         network,
-        selection_batch_size(batch_size),
-        pooled_samples_of(config) if entry.pools else selection_batch_size(batch_size),
+        size,
+        pooled_samples_of(config) if entry.pools else images_at_once(network, size),
         entry.cost,
         way=pooling_way(replace(config, selection_mode=mode), network),
     )
