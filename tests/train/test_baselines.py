@@ -212,8 +212,7 @@ TYPES = {n for n in TRAIN_TYPES if n not in OTHERS or "ADABET_EVERY" in os.envir
 
 @pytest.mark.parametrize("name", sorted(TYPES - {"prune_training"}))
 def test_each_type_trains_exactly_what_it_says(name, tmp_path):
-    rho = "0.6" if name in ("elastic_training", "betti_knapsack_train") else "0.3"
-    rho = rho if TRAIN_TYPES[name].uses_rho else "auto"
+    rho = "0.6" if TRAIN_TYPES[name].uses_rho else "auto"
     flags = ["--train_type", name, "--rho", rho, "--max_steps", "20", "--save_weights", "last"]
     folder = _run(tmp_path, *flags, "--weight_decay", "0.1")
     selection = _json(folder, "selection.json")
@@ -299,10 +298,7 @@ def test_stability_is_printed(tmp_path, capsys):
 BAD = {
     "rho_ch zero": (["--rho_ch", "0"], "--rho_ch"),
     "rho_ch above 1": (["--rho_ch", "1.1"], "between 0 and 1"),
-    "channels without Betti": (
-        ["--rho_ch", "0.5", "--train_type", "fisher_training"],
-        "take channels",
-    ),
+    "channels without Betti": (["--rho_ch", "0.5", "--train_type", "fisher"], "take channels"),
     "interval zero": (["--train_type", "elastic_training", "--interval", "0"], "at least 1"),
     "no backward budget": (["--train_type", "elastic_training", "--rho", "0.05"], "--rho"),
     "delayed elastic": (
