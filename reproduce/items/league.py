@@ -103,8 +103,8 @@ def _conditions(options: Options) -> tuple[str, ...]:
         f"{BUDGETS[0]:g} MB; then the {LEADERS} criteria with the best mean ranks there, AdaBet "
         f"and the controls on all tasks and budgets with {options.seeds} seeds. A rank is of "
         "methods with a value on every task that is begun.",
-        "The budget is of the whole run; the peak of training is what is compared. Train types "
-        "that take no budget (all of full training, the head, the norms and biases, "
+        "The budget is of training; what a selection takes is not in it. Train types that take no "
+        "budget (all of full training, the head, the norms and biases, "
         "ElasticTrainer) stand in each budget that their measured peak fits.",
     )
 

@@ -22,7 +22,7 @@ from reproduce.report.ranks import ranks
 from reproduce.store.runs import RunSpec, Store
 from selection.registry import train_type_named
 
-BUDGETS = (50.0, 25.0, 100.0)  # MB of a whole run, in the order in which they are run
+BUDGETS = (50.0, 25.0, 100.0)  # MB of training, in the order in which they are run
 FIRST_TASKS = 2
 LEADERS = 5
 LAST_K, FULL, HEAD = "last_k_training", "full_training", "traditional_tl_training"
@@ -58,7 +58,9 @@ class Entry(NamedTuple):
     def flags(self) -> dict[str, Any]:
         """Those that are its own."""
         own = _OWN.get(self.method, {})
-        return {**own, "memory_budget": self.budget, "micro_batch": self.micro_batch}
+        scope = "training" if self.budget is not None else None
+        sizes = {"memory_budget": self.budget, "budget_for": scope, "micro_batch": self.micro_batch}
+        return {**own, **sizes}
 
 
 def entries(method: str) -> list[Entry]:

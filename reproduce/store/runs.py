@@ -35,6 +35,7 @@ ADDED_SETTINGS: Mapping[str, Any] = {
     "preprocessing": None,
     "split_seed": 0,
     "knapsack": "time",
+    "budget_for": "run",
     "head_epochs": 0,
     "head_learning_rate": None,
     "warmup_epochs": 0,

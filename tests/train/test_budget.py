@@ -193,6 +193,15 @@ def test_the_selection_has_to_fit_too(tmp_path, capsys):
     assert_refused(flags, "the selection of fisher_training takes", tmp_path, capsys)
 
 
+def test_a_budget_for_training_is_none_of_the_selection(tmp_path):
+    flags = ["--train_type", "fisher_training", "--memory_budget", "3", "--max_steps", "3"]
+    assert _run(tmp_path, *flags, "--budget_for", "training") == 0
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    peaks, budget = result["memory"]["measured_allocator"], result["budget"]
+    assert peaks["selection"] > 3 * 1.1
+    assert (budget["phase"], budget["measured_peak_mb"]) == ("training", peaks["training"])
+
+
 def test_the_selection_is_as_fast_as_the_budget_allows(tmp_path, capsys):
     flags = [*DIGITS, "--select_only", "--memory_budget"]
     network = tiny_network()

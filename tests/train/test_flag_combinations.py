@@ -23,6 +23,7 @@ REFUSED = {
     "--preprocessing tf": "goes with --model_name PATH, a model from a file, not with --mo",
     "--keep_head --model_name x.h5 --head always": "--head always does not go with --keep_head",
     "--fisher tinytrain": "--train_type fisher_training, or with --stability, not with --train_ty",
+    "--budget_for training": "--budget_for training goes with --memory_budget",
     "--knapsack memory --memory_budget 9": "goes with --train_type betti_knapsack_train, not with",
     "--knapsack memory --train_type betti_knapsack_train": "goes with --memory_budget, which it",
     "--memory_budget 9 --train_type betti_knapsack_train": "does not go with --knapsack time, the",

@@ -185,6 +185,11 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     Rule(
+        ("budget_for",),
+        "goes with --memory_budget",
+        lambda config: config.memory_budget is not None,
+    ),
+    Rule(
         ("memory_budget",),
         "stands in place of --rho: give one of them",
         lambda config: config.rho is None,

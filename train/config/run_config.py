@@ -19,6 +19,7 @@ from selection.registry import TRAIN_TYPES
 from selection.selection_mode import SelectionMode
 from train.config import our_constants as ours
 from train.config import paper_constants as paper
+from train.config.budget_scope import BudgetScope
 from train.config.export_format import ExportFormat
 from train.config.shift_name import ShiftName
 from train.features.kept_mode import KeptMode
@@ -137,6 +138,12 @@ class RunConfig:
         "MB (1e6 bytes) that the run may take, in place of --rho: layers are taken by score "
         "while the estimate fits, then channels of the next one",
         float,
+    )
+    budget_for: BudgetScope = _flag(
+        BudgetScope.RUN,
+        "what --memory_budget is a limit of: the whole run, selection and evaluation included, or "
+        "its training alone",
+        BudgetScope,
     )
     rho_ch: float = _flag(
         1.0, "share of the output channels to train in each selected layer, above 0 to 1", float

@@ -17,6 +17,7 @@ from selection.registry import train_type_named
 from selection.request import MemoryBudget, images_at_once
 from selection.selection import Selection
 from selection.selection_mode import SelectionMode
+from train.config.budget_scope import BudgetScope
 from train.config.paper_constants import EVALUATION_BATCH_SIZE, selection_batch_size
 from train.config.run_config import RunConfig
 from train.estimates import (
@@ -101,6 +102,8 @@ def _least(
     head = trained_of(network.head)
     smaller = replace(config, batch_size=batch_size)
     needs = {"training the head alone": least_training_memory(smaller, network, head)}
+    if config.budget_for is BudgetScope.TRAINING:
+        return {what: MARGIN * megabytes for what, megabytes in needs.items()}
     entry = train_type_named(config.train_type)
     size = selection_batch_size(batch_size)
     selection = estimate_selection_memory(
@@ -169,16 +172,22 @@ def bought_line(config: RunConfig, selection: Selection) -> str:
     )
 
 
-def budget_result(limit: Optional[float], meters: Mapping[str, PhaseMeter]) -> Optional[dict]:
+def budget_result(config: RunConfig, meters: Mapping[str, PhaseMeter]) -> Optional[dict]:
     """``result.json``'s budget entry; None without a budget.
 
-    ``budget_mb``; ``measured_peak_mb``, the largest allocator peak of any phase that took place;
-    ``phase``, which that was; ``share``, of the budget. The latter three are None where nothing was
-    measured.
+    ``budget_mb``; ``measured_peak_mb``, the largest allocator peak of any phase that took place, or
+    with ``--budget_for training`` that of training; ``phase``, which that was; ``share``, of the
+    budget. The latter three are None where nothing was measured.
     """
+    limit = config.memory_budget
     if limit is None:
         return None
-    peaks = {name: meter.allocator_peak for name, meter in meters.items() if meter.allocator_peak}
+    peaks = {
+        name: meter.allocator_peak
+        for name, meter in meters.items()
+        if meter.allocator_peak
+        and (config.budget_for is BudgetScope.RUN or name == BudgetScope.TRAINING)
+    }
     phase = max(peaks, key=lambda name: peaks[name], default=None)
     return {
         "budget_mb": limit,

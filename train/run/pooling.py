@@ -12,6 +12,7 @@ from selection.cut import cut_at_rho
 from selection.memory import estimate_selection_memory
 from selection.registry import train_type_named
 from selection.selection_mode import PoolingWay, SelectionMode
+from train.config.budget_scope import BudgetScope
 from train.config.paper_constants import RHO, selection_batch_size
 from train.config.run_config import RunConfig
 from train.estimates import MARGIN, training_memory
@@ -47,7 +48,7 @@ def pooling_way(config: RunConfig, network: Network) -> PoolingWay:
         mode = SelectionMode.FAST
     if mode is not None and mode is not SelectionMode.STRIPS:
         return PoolingWay(mode)
-    if config.memory_budget is not None:
+    if config.memory_budget is not None and config.budget_for is BudgetScope.RUN:
         limit, strict = config.memory_budget / MARGIN, True
     else:
         limit, strict = quick_limit(config, network), _takes_its_time(config)

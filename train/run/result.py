@@ -165,7 +165,7 @@ def make_result(
         trained_share=trained_parameters / measured.built_parameters,
         eval_batch_size=measured.eval_batch_size,
         memory=_memory(measured),
-        budget=budget_result(config.memory_budget, meters._asdict()),
+        budget=budget_result(config, meters._asdict()),
         cpu_utilisation={phase: meter.cpu_percent for phase, meter in meters._asdict().items()},
         wall_seconds=measured.wall_seconds,
         error=error,
