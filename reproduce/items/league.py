@@ -5,10 +5,19 @@ Not in the paper, whose Table 2 gives every method one learning rate, far from t
 
 from __future__ import annotations
 
+from common.wording import count
 from reproduce.item import Item, Options
 from reproduce.league import tables
 from reproduce.league.drawing import draw
-from reproduce.league.protocol import BUDGETS, COMMON, FIRST_TASKS, LEADERS, first_look, the_rest
+from reproduce.league.protocol import (
+    BUDGETS,
+    COMMON,
+    EPOCHS,
+    FIRST_TASKS,
+    LEADERS,
+    first_look,
+    the_rest,
+)
 from reproduce.league.standings import WORTH, Standings
 from reproduce.league.tasks import TEST_SPLIT
 from reproduce.report.cells import method_title, sources
@@ -16,7 +25,8 @@ from reproduce.report.report import Report
 from reproduce.store.runs import Store
 
 METHODS = (
-    *("act_norm_betti_train", "no_norm_betti_train", "betti_unit_train", "betti_knapsack_train"),
+    *("act_norm_betti_train", "no_norm_betti_train", "weight_norm_betti_train", "betti_unit_train"),
+    "betti_knapsack_train",
     *("effective_rank_train", "participation_ratio_train", "two_nn_train"),
     *("persistence_entropy_train", "cka_change_train", "block_influence_train", "fps_training"),
     *("bias_plus_betti_train", "bias_plus_last_k_training", "bias_training"),
@@ -29,7 +39,18 @@ TASKS = ("flowers102", "flowers102+negative", "flowers102+blur", "flowers102+low
 
 def _build(store: Store, options: Options) -> Report:
     standings = Standings(store, options)
-    runs = list(dict.fromkeys([*first_look(options), *the_rest(options, store)]))
+    found = sources(store, standings.all_runs())
+    named = {one["run"] for one in found}
+    # What is known of other tasks and methods is not lost where it is not asked for this time.
+    carried = tuple(
+        dict(one) for name, one in store.reported_sources().items() if name not in named
+    )
+    machines = {
+        f"{one['environment']['device']}, {one['environment']['logical_cpus']} CPUs, "
+        f"{one['sweep']['workers']} at a time"
+        for one in found
+        if "record" in one
+    }
     return Report(
         name="league",
         place="League",
@@ -47,9 +68,9 @@ def _build(store: Store, options: Options) -> Report:
             tables.memory_table(standings),
             tables.rate_table(standings),
         ),
-        notes=(*_what_holds(standings), *_conditions(options)),
+        notes=(*_what_holds(standings), *_conditions(options, machines)),
         figure=draw(standings),
-        sources=sources(store, runs),
+        sources=(*found, *carried),
     )
 
 
@@ -77,35 +98,47 @@ def _what_holds(standings: Standings) -> tuple[str, ...]:
                 f"which are {len(alike)} of the other {len(ranks.mean) - 1}"
             )
         found.append(f"{text}.")
-    beaten = {method: standings.beats_last_k(method) for method in standings.criteria()}
-    winners = {method: where for method, where in beaten.items() if where}
-    counting = [
-        task.name
-        for task in standings.tasks
-        if (gain := standings.gain_of_training(task)) is not None and gain >= WORTH
-    ]
+    counting = standings.counting()
     if counting:
-        text = "; ".join(f"{method_title(one)} ({', '.join(at)})" for one, at in winners.items())
+        names = ", ".join(task.name for task in counting)
+        wins = {
+            method: found for method in standings.criteria() if (found := standings.wins(method))
+        }
         found.append(
-            f"Full training beats the trained head by {WORTH:g} points or more on "
-            f"{', '.join(counting)}. There, criteria that beat the last layers by more than the "
-            f"spread over seeds: {text or 'none'}."
+            f"Full training beats the trained head by {WORTH:g} points or more on {names}. There "
+            f"{count(standings.comparisons(), 'comparison')} of a criterion with the last layers "
+            "were made at a budget. Criteria that beat them there by more than the spread over "
+            f"seeds, in no more memory: {'; '.join(map(_won, wins, wins.values())) or 'none'}."
         )
     return tuple(found)
 
 
-def _conditions(options: Options) -> tuple[str, ...]:
-    settings = ", ".join(f"`--{name} {value}`" for name, value in COMMON.items())
+def _won(method: str, wins: dict[str, list[float]]) -> str:
+    at = ", ".join(
+        f"{task} at {' and '.join(f'{budget:g}' for budget in budgets)} MB"
+        for task, budgets in wins.items()
+    )
+    return f"{method_title(method)} on {count(len(wins), 'task')} ({at})"
+
+
+def _conditions(options: Options, machines: set[str]) -> tuple[str, ...]:
+    epochs = options.epochs or EPOCHS
+    length = {"num_epochs": epochs, "eval_every": epochs}
+    settings = ", ".join(f"`--{name} {value}`" for name, value in {**COMMON, **length}.items())
     return (
         f"Every run: {settings}. Accuracy is that of the last epoch; TFDS sets are tested on "
         f"`{TEST_SPLIT}`, folders on all of their test pictures.",
         f"First every method is tried on the first {FIRST_TASKS} tasks with seed 0 at "
-        f"{BUDGETS[0]:g} MB; then the {LEADERS} criteria with the best mean ranks there, AdaBet "
-        f"and the controls on all tasks and budgets with {options.seeds} seeds. A rank is of "
-        "methods with a value on every task that is begun.",
-        "The budget is of training; what a selection takes is not in it. Train types that take no "
-        "budget (all of full training, the head, the norms and biases, "
-        "ElasticTrainer) stand in each budget that their measured peak fits.",
+        f"{BUDGETS[0]:g} MB; then the {LEADERS} with the best mean ranks there by their "
+        "accuracy on the validation images, AdaBet and the controls on all tasks and budgets with "
+        f"{options.seeds} seeds. A rank is of methods with a value on every task on which the last "
+        "layers have one.",
+        "The budget is of training, a whole mini-batch at a time; what a selection takes is not in "
+        "it. Layers are taken in the order of the criterion up to the first that does not fit; "
+        "AdaBet, its ablations and TraDy then take channels of that one. Train types that take no "
+        "budget (full training, the head, the norms and biases, ElasticTrainer) stand in each "
+        "budget that their measured peak fits, with a whole mini-batch or an image at a time.",
+        "Runs come from: " + ", ".join(sorted(machines)) + "." if machines else "No run is done.",
     )
 
 

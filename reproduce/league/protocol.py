@@ -4,18 +4,21 @@ Every run starts from the same trained head of its task and seed (linear probing
 Kumar et al., ICLR 2022), takes the learning rate that does best on a validation split among a few
 (never on the test set), and clips its gradients, since without that the layers that AdaBet selects
 blow up (docs/method.md). What differs is which layers it trains: as many as the memory budget
-allows, in the order of the criterion.
+allows, in the order of the criterion, a whole mini-batch at a time. What takes no budget is tried
+an image at a time, too: full training so is the control that every saving is held against.
 
 First every method is tried on the first two tasks, at the first budget, with one seed. Then the
-leaders among the criteria, and the controls, on all tasks, budgets and seeds.
+leaders, by their accuracy on validation images, and the controls, on all tasks, budgets and seeds.
 """
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Optional
 
+from common.errors import UserError
 from reproduce.item import Options
 from reproduce.league.tasks import Task, task_named
 from reproduce.report.ranks import ranks
@@ -25,26 +28,30 @@ from selection.registry import train_type_named
 BUDGETS = (50.0, 25.0, 100.0)  # MB of training, in the order in which they are run
 FIRST_TASKS = 2
 LEADERS = 5
-LAST_K, FULL, HEAD = "last_k_training", "full_training", "traditional_tl_training"
-# Train types beside the criteria that every task and seed gets.
-CONTROLS = (LAST_K, "random_k_training", "smallest_k_training", HEAD, FULL)
-# --micro_batch of those whose memory no budget decides.
-SIZES: dict[str, tuple[Optional[int], ...]] = {FULL: (1, 2, None)}
+ADABET, LAST_K = "act_norm_betti_train", "last_k_training"
+FULL, HEAD = "full_training", "traditional_tl_training"
+# What every task and seed gets beside the leaders.
+CONTROLS = (
+    *(LAST_K, "random_k_training", "smallest_k_training", "fisher_training", "elastic_training"),
+    *(HEAD, FULL),
+)
+# --micro_batch of what takes no budget; the head alone needs little.
+SIZES: tuple[Optional[int], ...] = (1, None)
 
 COMMON: dict[str, Any] = {
     "input_size": 128,
     "rotation": 0,
     "head_epochs": 10,
     "head_learning_rate": 1e-2,
-    "num_epochs": 10,
     "learning_rate": "tune",
     "validation_split": 0.2,
     "clip_norm": 1.0,
-    "eval_every": 10,
 }
+EPOCHS = 10
 _OWN: dict[str, dict[str, Any]] = {
     "elastic_training": {"rho": 0.533},  # a share of time; its authors' default
     "betti_knapsack_train": {"knapsack": "memory"},
+    "trady_training": {"rho_ch": 0.25},
 }
 
 
@@ -58,16 +65,19 @@ class Entry(NamedTuple):
     def flags(self) -> dict[str, Any]:
         """Those that are its own."""
         own = _OWN.get(self.method, {})
-        scope = "training" if self.budget is not None else None
-        sizes = {"memory_budget": self.budget, "budget_for": scope, "micro_batch": self.micro_batch}
-        return {**own, **sizes}
+        if self.budget is None:
+            return {**own, "micro_batch": self.micro_batch}
+        # Else a budget would take fewer images at a time before it gives up layers, until all of
+        # them fit, and tell no criterion from another.
+        whole = {"budget_for": "training", "micro_batch": 8}
+        return {**own, "memory_budget": self.budget, **whole}
 
 
 def entries(method: str) -> list[Entry]:
     """Of one train type: one for each budget, or where none can be given, for each size."""
     if train_type_named(method).takes_budget:
         return [Entry(method, budget) for budget in BUDGETS]
-    return [Entry(method, None, size) for size in SIZES.get(method, (None,))]
+    return [Entry(method, None, size) for size in ((None,) if method == HEAD else SIZES)]
 
 
 def is_criterion(method: str) -> bool:
@@ -82,12 +92,20 @@ def tasks_of(options: Options) -> list[Task]:
 
 
 def spec(options: Options, task: Task, entry: Entry, seed: int) -> RunSpec:
-    """One run."""
+    """One run.
+
+    Raises:
+        UserError: more than one backbone is asked for.
+    """
     if task.folder is not None:
         kept = {name: value for name, value in options.flags.items() if name != "data_dir"}
         options = replace(options, flags=kept)
+    if len(options.models) != 1:
+        raise UserError("--models: the league is of one backbone at a time")
     (model,) = options.models
-    flags = {**COMMON, **task.flags(), **entry.flags()}
+    epochs = options.epochs or EPOCHS
+    length = {"num_epochs": epochs, "eval_every": epochs}
+    flags = {**COMMON, **length, **task.flags(), **entry.flags()}
     return options.spec(model, task.dataset, entry.method, seed, **flags)
 
 
@@ -100,11 +118,21 @@ def first_look(options: Options) -> list[RunSpec]:
 
 def the_rest(options: Options, store: Store) -> list[RunSpec]:
     """Leaders and controls on all tasks and seeds; nothing before the first look is over."""
-    if any(store.state(run) == "missing" for run in first_look(options)):
+    # A run that failed is over, too: another attempt is made with --retry_failed or the next call.
+    if any(_is_to_come(store, run) for run in first_look(options)):
         return []
     methods = [*leaders(options, store), *(one for one in CONTROLS if one in options.methods)]
     made = [one for method in methods for one in entries(method)]
-    return _in_order(options, made, tasks_of(options), range(max(1, options.seeds)))
+    return _in_order(options, made, tasks_of(options), seeds_of(options))
+
+
+def _is_to_come(store: Store, run: RunSpec) -> bool:
+    return store.state(run) == "missing" and store.failure(run) is None
+
+
+def seeds_of(options: Options) -> range:
+    """0, 1, ..."""
+    return range(max(1, options.seeds))
 
 
 def _in_order(
@@ -121,19 +149,26 @@ def _in_order(
 
 
 def leaders(options: Options, store: Store) -> list[str]:
-    """The criteria with the best mean ranks in the first look, best first; AdaBet among them."""
+    """Those with the best mean ranks on validation images in the first look, AdaBet among them.
+
+    Of the methods that take a budget, the controls aside. One that has failed on a task is out.
+    """
     tasks = tasks_of(options)[:FIRST_TASKS]
-    criteria = [method for method in options.methods if is_criterion(method)]
+    candidates = [
+        method
+        for method in options.methods
+        if train_type_named(method).takes_budget and method not in CONTROLS
+    ]
     values = {
         method: [
-            accuracy_of(store, spec(options, task, Entry(method, BUDGETS[0]), 0)) for task in tasks
+            validation_accuracy(store, spec(options, task, Entry(method, BUDGETS[0]), 0))
+            for task in tasks
         ]
-        for method in criteria
+        for method in candidates
     }
-    mean = ranks(values).mean
+    mean = ranks({method: row for method, row in values.items() if None not in row}).mean
     best = sorted(mean, key=lambda method: (mean[method], method))[:LEADERS]
-    adabet = [one for one in criteria if one == "act_norm_betti_train" and one not in best]
-    return [*best, *adabet]
+    return [*best, *(one for one in candidates if one == ADABET and one not in best)]
 
 
 def accuracy_of(store: Store, run: RunSpec) -> Optional[float]:
@@ -142,3 +177,22 @@ def accuracy_of(store: Store, run: RunSpec) -> Optional[float]:
         return None
     share = store.result(run)["last_test_accuracy"]
     return None if share is None else 100 * share
+
+
+def validation_accuracy(store: Store, run: RunSpec) -> Optional[float]:
+    """On the validation images, after the last epoch, in percent; None if the run is not done."""
+    if store.state(run) != "done":
+        return None
+    known = [line.get("validation_accuracy") for line in store.metrics(run)]
+    shares = [share for share in known if share is not None]
+    return 100 * shares[-1] if shares else None
+
+
+def training_seconds(store: Store, run: RunSpec) -> Optional[float]:
+    """Of the epochs after the head's own, evaluations aside; None where there are none."""
+    found = [
+        line["seconds"]
+        for line in store.metrics(run)
+        if line["epoch"] > run.config.head_epochs and line["seconds"] is not None
+    ]
+    return statistics.fsum(found) if found else None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from reproduce.item import Options
 from reproduce.league.protocol import (
@@ -17,15 +17,17 @@ from reproduce.league.protocol import (
     accuracy_of,
     entries,
     is_criterion,
+    seeds_of,
     spec,
     tasks_of,
+    training_seconds,
 )
 from reproduce.league.tasks import Task
 from reproduce.report.ranks import Ranks, ranks
 from reproduce.store.runs import RunSpec, Store
 from selection.registry import train_type_named
 
-EQUAL = 0.05  # how far measured peaks may lie apart and still be called equal
+EQUAL = 0.05  # measured peaks that lie no farther apart are called equal
 WORTH = 3.0  # points by which full training has to beat the head for a task to tell layers apart
 
 
@@ -34,14 +36,14 @@ class Standing:
     """An entry on a task.
 
     Attributes:
-        accuracy: percent, after the last epoch, one for each seed that is done.
+        accuracy: percent, after the last epoch, by seed.
         megabytes: the allocator's peak in training, the mean of the seeds; None where it was not
             measured.
-        seconds: of training, its epochs, the head's aside; the mean of the seeds.
+        seconds: of training what is selected, the mean of the seeds.
         rates: learning rates that were taken, one for each seed.
     """
 
-    accuracy: tuple[float, ...]
+    accuracy: Mapping[int, float]
     megabytes: Optional[float]
     seconds: Optional[float]
     rates: tuple[float, ...]
@@ -49,7 +51,27 @@ class Standing:
     @property
     def mean(self) -> Optional[float]:
         """Of the accuracies; None without any."""
-        return statistics.fmean(self.accuracy) if self.accuracy else None
+        return statistics.fmean(self.accuracy.values()) if self.accuracy else None
+
+
+class Beyond(NamedTuple):
+    """A method against the last layers, on one task at one budget.
+
+    Attributes:
+        points: of accuracy by which it is better, the mean over the seeds that both have.
+        spread: the standard deviation of the seeds' differences, which pair runs from the same
+            head; infinite with one seed.
+        takes_more: whether its measured peak is above that of the last layers, beyond ``EQUAL``.
+    """
+
+    points: float
+    spread: float
+    takes_more: bool
+
+    @property
+    def wins(self) -> bool:
+        """By more than the spread, in no more memory."""
+        return self.points > self.spread and not self.takes_more
 
 
 class Standings:
@@ -63,8 +85,16 @@ class Standings:
 
     def runs(self, task: Task, entry: Entry) -> list[RunSpec]:
         """One for each seed."""
-        seeds = range(max(1, self._options.seeds))
-        return [spec(self._options, task, entry, seed) for seed in seeds]
+        return [spec(self._options, task, entry, seed) for seed in seeds_of(self._options)]
+
+    def all_runs(self) -> list[RunSpec]:
+        """Everything that is looked at here, whether it was run or not."""
+        return [
+            run
+            for task in self.tasks
+            for _, entry in self.all_entries()
+            for run in self.runs(task, entry)
+        ]
 
     def of(self, task: Task, entry: Entry) -> Standing:
         """The standing of ``entry``, as it is when first asked for."""
@@ -73,102 +103,112 @@ class Standings:
         return self._found[task, entry]
 
     def _read(self, task: Task, entry: Entry) -> Standing:
-        results, accuracy, rates = [], [], []
-        for run in self.runs(task, entry):
+        accuracy: dict[int, float] = {}
+        results, seconds = [], []
+        for seed, run in zip(seeds_of(self._options), self.runs(task, entry)):
             value = accuracy_of(self.store, run)
             if value is not None:
-                accuracy.append(value)
+                accuracy[seed] = value
                 results.append(self.store.result(run))
-                rates.append(_rate(results[-1]))
+                seconds.append(training_seconds(self.store, run))
+        rates = [one["tuning"]["learning_rate"] for one in results if one.get("tuning")]
         return Standing(
-            tuple(accuracy),
-            _mean([one["memory"]["measured_allocator"]["training"] for one in results]),
-            _mean([_seconds(one) for one in results]),
-            tuple(rate for rate in rates if rate is not None),
+            accuracy,
+            _mean(one["memory"]["measured_allocator"]["training"] for one in results),
+            _mean(seconds),
+            tuple(rates),
         )
 
     def all_entries(self) -> list[tuple[str, Entry]]:
         """Every method with each of its budgets or sizes."""
         return [(method, entry) for method in self.methods for entry in entries(method)]
 
-    def middle(self, budget: float, task: Task) -> Optional[float]:
-        """The median of the measured peaks of those that were given this budget."""
-        found = [
-            megabytes
-            for _, entry in self.all_entries()
-            if entry.budget == budget and (megabytes := self.of(task, entry).megabytes) is not None
-        ]
-        return statistics.median(found) if found else None
-
     def in_budget(self, method: str, budget: float, task: Task) -> Optional[Entry]:
         """The entry that stands for ``method`` at a budget: its own, or the largest that fits."""
-        fitting: list[tuple[float, Entry]] = []
-        for entry in entries(method):
-            if entry.budget is not None:
-                if entry.budget == budget:
-                    return entry
-                continue
-            megabytes = self.of(task, entry).megabytes
-            if megabytes is not None and megabytes <= budget * (1 + EQUAL):
-                fitting.append((megabytes, entry))
-        return max(fitting)[1] if fitting else None
+        own = entries(method)
+        if any(entry.budget is not None for entry in own):
+            return next(entry for entry in own if entry.budget == budget)
+        fitting = [
+            (megabytes, entry)
+            for entry in own
+            if (megabytes := self.of(task, entry).megabytes) is not None and megabytes <= budget
+        ]
+        return max(fitting, key=lambda one: one[0])[1] if fitting else None
 
-    def accuracy(self, method: str, budget: float, task: Task) -> tuple[float, ...]:
-        """Of the seeds; empty where it does not fit or is not done."""
+    def standing(self, method: str, budget: float, task: Task) -> Optional[Standing]:
+        """Of :meth:`in_budget`; None where nothing of it is done."""
         entry = self.in_budget(method, budget, task)
-        return self.of(task, entry).accuracy if entry is not None else ()
+        found = None if entry is None else self.of(task, entry)
+        return found if found is not None and found.accuracy else None
 
     def ranks(self, budget: float) -> Ranks:
-        """Over the tasks, of the methods that have a value on every task that is begun."""
-        begun = [
-            task
-            for task in self.tasks
-            if any(self.accuracy(one, budget, task) for one in self.methods)
-        ]
-        values = {
-            method: [_mean(self.accuracy(method, budget, task)) for task in begun]
-            for method in self.methods
-        }
-        return ranks({name: row for name, row in values.items() if None not in row and row})
+        """Of the methods that have a value on every task on which the last layers have one."""
+        begun = [task for task in self.tasks if self.standing(LAST_K, budget, task)]
+        values = {}
+        for method in self.methods:
+            found = [self.standing(method, budget, task) for task in begun]
+            row = [one.mean for one in found if one is not None]
+            if row and len(row) == len(begun):
+                values[method] = row
+        return ranks(values)
 
     def gain_of_training(self, task: Task) -> Optional[float]:
-        """Points by which full training at any size beats the trained head."""
-        full = [self.of(task, entry).mean for entry in entries(FULL)]
-        known = [one for one in full if one is not None]
-        (entry,) = entries(HEAD)
-        head = self.of(task, entry).mean
-        return max(known) - head if known and head is not None else None
+        """Points by which full training, a whole mini-batch at a time, beats the trained head."""
+        full, head = (self.of(task, Entry(method)).mean for method in (FULL, HEAD))
+        return full - head if full is not None and head is not None else None
 
-    def against_last_k(
-        self, method: str, budget: float, task: Task
-    ) -> Optional[tuple[float, float]]:
-        """Points by which ``method`` beats last-k, and the spread of that.
-
-        The spread is the standard deviation of the seeds' differences, which pair runs from the
-        same head; with one seed, it is not known, and infinite.
-        """
-        pairs = list(zip(self.accuracy(method, budget, task), self.accuracy(LAST_K, budget, task)))
-        if not pairs:
+    def beyond_last_k(self, method: str, budget: float, task: Task) -> Optional[Beyond]:
+        """None where not both are done with a seed in common."""
+        ours, theirs = (self.standing(one, budget, task) for one in (method, LAST_K))
+        if ours is None or theirs is None:
             return None
-        differences = [ours - theirs for ours, theirs in pairs]
+        differences = [
+            accuracy - theirs.accuracy[seed]
+            for seed, accuracy in ours.accuracy.items()
+            if seed in theirs.accuracy
+        ]
+        if not differences:
+            return None
         spread = statistics.stdev(differences) if len(differences) > 1 else float("inf")
-        return statistics.fmean(differences), spread
+        more = (
+            ours.megabytes is not None
+            and theirs.megabytes is not None
+            and ours.megabytes > theirs.megabytes * (1 + EQUAL)
+        )
+        return Beyond(statistics.fmean(differences), spread, more)
 
-    def beats_last_k(self, method: str) -> list[str]:
-        """``task at budget`` where a criterion beats last-k by more than the spread, and it counts.
+    def counting(self) -> list[Task]:
+        """Tasks on which full training beats the head by :data:`WORTH` points."""
+        return [
+            task
+            for task in self.tasks
+            if (gain := self.gain_of_training(task)) is not None and gain >= WORTH
+        ]
 
-        It counts on tasks where full training beats the head by :data:`WORTH` points.
+    def wins(self, method: str) -> dict[str, list[float]]:
+        """By name of a counting task, the budgets at which ``method`` wins against the last layers.
+
+        Tasks without such a budget are left out.
         """
-        found = []
-        for task in self.tasks:
-            gain = self.gain_of_training(task)
-            if gain is None or gain < WORTH:
-                continue
-            for budget in sorted(BUDGETS):
-                difference = self.against_last_k(method, budget, task)
-                if difference is not None and difference[0] > difference[1]:
-                    found.append(f"{task.name} at {budget:g} MB")
+        found = {}
+        for task in self.counting():
+            at = [
+                budget
+                for budget in sorted(BUDGETS)
+                if (beyond := self.beyond_last_k(method, budget, task)) and beyond.wins
+            ]
+            if at:
+                found[task.name] = at
         return found
+
+    def comparisons(self) -> int:
+        """Of criteria with the last layers, on counting tasks, at all budgets, that were made."""
+        return sum(
+            self.beyond_last_k(method, budget, task) is not None
+            for method in self.criteria()
+            for task in self.counting()
+            for budget in BUDGETS
+        )
 
     def criteria(self) -> list[str]:
         """The methods that look at images, and at no label."""
@@ -184,13 +224,3 @@ class Standings:
 def _mean(values: Iterable[Optional[float]]) -> Optional[float]:
     known = [one for one in values if one is not None]
     return statistics.fmean(known) if known else None
-
-
-def _seconds(result: dict) -> Optional[float]:
-    each = result["seconds_per_epoch"]
-    return None if each is None else each * result["epochs"]
-
-
-def _rate(result: dict) -> Optional[float]:
-    tuning = result.get("tuning")
-    return None if tuning is None else tuning["learning_rate"]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Optional
 
 from reproduce.league.protocol import BUDGETS, LAST_K, Entry
-from reproduce.league.standings import EQUAL, WORTH, Standing, Standings
+from reproduce.league.standings import EQUAL, WORTH, Beyond, Standing, Standings
 from reproduce.league.tasks import Task
 from reproduce.report.cells import method_title, why_missing
 from reproduce.report.ranks import half_interval
 from reproduce.report.tables import Cell, Table, number
+
+NOT_HERE = "does not fit, or was not run"
 
 
 def accuracy_table(standings: Standings, budget: float) -> Table:
@@ -36,17 +38,18 @@ def accuracy_table(standings: Standings, budget: float) -> Table:
 def _accuracy(standings: Standings, method: str, budget: float, task: Task) -> Cell:
     entry = standings.in_budget(method, budget, task)
     if entry is None:
-        return Cell(missing="does not fit, or was not run")
-    standing = standings.of(task, entry)
-    if not standing.accuracy:
+        return Cell(missing=NOT_HERE)
+    accuracy = tuple(standings.of(task, entry).accuracy.values())
+    if not accuracy:
         return Cell(missing=why_missing(standings.store, standings.runs(task, entry)))
-    half = half_interval(standing.accuracy)
-    text = "" if half is None else f"95%: \N{PLUS-MINUS SIGN} {number(half, 1)}"
-    return Cell(standing.accuracy, text=text)
+    half = half_interval(accuracy)
+    return Cell(
+        accuracy, text="" if half is None else f"95%: \N{PLUS-MINUS SIGN} {number(half, 1)}"
+    )
 
 
 def memory_table(standings: Standings) -> Table:
-    """Measured peaks, and how far they lie from the middle of their budget."""
+    """Measured peaks, and which are not the last layers' of the same budget."""
     rows = []
     for budget in sorted(BUDGETS):
         for method in standings.methods:
@@ -58,19 +61,21 @@ def memory_table(standings: Standings) -> Table:
         corner="budget, trained",
         columns=tuple(task.name for task in standings.tasks),
         rows=tuple(rows),
-        unit="MB, of TensorFlow's allocator",
+        unit=f"MB, of TensorFlow's allocator; more or less than {method_title(LAST_K)} by more "
+        f"than {EQUAL:.0%} is marked",
         digits=1,
     )
 
 
 def _megabytes(standings: Standings, method: str, budget: float, task: Task) -> Cell:
-    entry = standings.in_budget(method, budget, task)
-    megabytes = standings.of(task, entry).megabytes if entry is not None else None
-    if entry is None or megabytes is None:
-        return Cell(missing="does not fit, or was not run")
-    middle = standings.middle(budget, task)
-    apart = middle is not None and abs(megabytes / middle - 1) > EQUAL
-    return Cell((megabytes,), text="not equal" if apart else "")
+    ours, theirs = (standings.standing(one, budget, task) for one in (method, LAST_K))
+    if ours is None or ours.megabytes is None:
+        return Cell(missing=NOT_HERE)
+    mark = ""
+    if theirs is not None and theirs.megabytes is not None:
+        ratio = ours.megabytes / theirs.megabytes
+        mark = "more" if ratio > 1 + EQUAL else "less" if ratio < 1 - EQUAL else ""
+    return Cell((ours.megabytes,), text=mark)
 
 
 def rate_table(standings: Standings) -> Table:
@@ -103,22 +108,15 @@ def _one(value: Optional[float]) -> Cell:
 
 
 def against_last_k_table(standings: Standings) -> Table:
-    """Points by which each criterion beats the last layers, and whether the task counts."""
+    """Points by which each criterion beats the last layers, and what that is worth."""
     columns = [(task, budget) for task in standings.tasks for budget in sorted(BUDGETS)]
     rows = []
     for method in standings.criteria():
-        cells = []
-        for task, budget in columns:
-            found = standings.against_last_k(method, budget, task)
-            if found is None:
-                cells.append(Cell(missing="not run"))
-                continue
-            mean, spread = found
-            known = spread < float("inf")
-            text = f"spread {number(spread, 1)}" if known else "one seed"
-            cells.append(Cell((mean,), text=text))
+        cells = tuple(
+            _beyond(standings.beyond_last_k(method, budget, task)) for task, budget in columns
+        )
         if any(cell.ours for cell in cells):
-            rows.append((method_title(method), tuple(cells)))
+            rows.append((method_title(method), cells))
     return Table(
         title=f"Beyond {method_title(LAST_K)}",
         corner="criterion",
@@ -127,6 +125,14 @@ def against_last_k_table(standings: Standings) -> Table:
         unit="points of test accuracy",
         digits=1,
     )
+
+
+def _beyond(found: Optional[Beyond]) -> Cell:
+    if found is None:
+        return Cell(missing="not run")
+    known = found.spread < float("inf")
+    words = [f"spread {number(found.spread, 1)}" if known else "one seed"]
+    return Cell((found.points,), text=", ".join([*words, *["more memory"] * found.takes_more]))
 
 
 def gain_table(standings: Standings) -> Table:

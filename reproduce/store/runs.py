@@ -264,9 +264,20 @@ class Store:
         """Its record in a report, where that is all there is of it."""
         return None if is_completed(self.directory(spec)) else self._reported.get(spec.name)
 
+    def reported_sources(self) -> dict[str, Mapping[str, Any]]:
+        """By name of a run, all that records were given of."""
+        return {name: run.source for name, run in self._reported.items()}
+
     def _json(self, spec: RunSpec, name: str) -> dict:
         reported = self.reported(spec)
-        return read_json(self.directory(spec) / name) if reported is None else reported.files[name]
+        if reported is None:
+            return read_json(self.directory(spec) / name)
+        if name not in reported.files:
+            raise UserError(
+                f"--records: what a report keeps of a run has no {name}, which this one needs; "
+                "leave --records out"
+            )
+        return reported.files[name]
 
     def _lines(self, spec: RunSpec, name: str) -> list[dict]:
         reported = self.reported(spec)

@@ -7,7 +7,8 @@ A file has
   with one result per seed, null for a seed that is missing. Of a result only what is not null is
   given; ``MB`` holds ``phase: [paper's accounting, estimate, allocator, resident]``; ``selection``
   the columns of ``selection.json``, the selected layers marked in a string; ``metrics`` the lines
-  ``[epoch, test_accuracy, train_loss]``; ``trains`` makes a training of the layers that an earlier
+  ``[epoch, test_accuracy, train_loss, seconds, validation_accuracy]``, of which the last may be
+  left out; ``trains`` makes a training of the layers that an earlier
   run selected (all of them, or those listed);
 - ``processes``: answers of functions that are called in processes of their own;
 - ``tables``: title -> rows -> cells. A row or table that is not there must have no value of ours;
@@ -95,7 +96,7 @@ def write_run(store: Store, spec: RunSpec, given: Mapping) -> None:
     if "selection" in given:
         write("selection.json", _selection(given["selection"]))
     if "metrics" in given:
-        names = ("epoch", "test_accuracy", "train_loss")
+        names = ("epoch", "test_accuracy", "train_loss", "seconds", "validation_accuracy")
         lines = [json.dumps(dict(zip(names, values))) for values in given["metrics"]]
         (folder / "metrics.jsonl").write_text("\n".join(lines))
 

@@ -14,6 +14,11 @@ class RedrawSchedule(TrainingSchedule):
     (its compiled step is a reference cycle), for its memory to be free.
     """
 
+    @property
+    def epochs(self) -> int:
+        """One: what is kept of images in front of one draw is of no use to the next."""
+        return 1
+
     def next_stage(self, stage: Stage, epoch: int) -> Stage:  # noqa: ARG002
         """The next draw."""
         former = stage.trainer
