@@ -55,11 +55,16 @@ def micro_batch_of(
 
 
 def least_training_memory(config: RunConfig, network: Network, trained: Sequence[Trained]) -> float:
-    """MB of a step on ``trained`` with as small micro-batches as ``config`` allows."""
-    size = config.micro_batch
-    if size is None and config.memory_budget is not None:
-        size = min(_halves(config.batch_size, network), default=None)
-    return _of(config, network, trained, size, config.recompute or Recompute.ALL)
+    """MB of a step on ``trained``, the least of the micro-batches that ``config`` allows.
+
+    With clipping that need not be the smallest: the whole mini-batch has no accumulators.
+    """
+    sizes = [config.micro_batch]
+    if config.micro_batch is None and config.memory_budget is not None:
+        halves = _halves(config.batch_size, network)
+        sizes = [None, *halves] if config.clips else [min(halves, default=None)]
+    recompute = config.recompute or Recompute.ALL
+    return min(_of(config, network, trained, size, recompute) for size in sizes)
 
 
 def recompute_of(config: RunConfig, network: Network, trained: Sequence[Trained]) -> Recompute:

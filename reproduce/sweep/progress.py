@@ -104,7 +104,7 @@ class Progress:
         if not path.exists():
             return ""
         lines = path.read_text(encoding="utf-8").splitlines()
-        return f" {json.loads(lines[-1])['epoch']}/{spec.config.num_epochs}"
+        return f" {json.loads(lines[-1])['epoch']}/{spec.config.all_epochs}"
 
     def _outcome(self, spec: RunSpec) -> str:
         how, result = self._store.about(spec), self._store.result(spec)

@@ -10,10 +10,11 @@ import pytest
 
 from main import main
 from models.frozen_mode import FrozenMode
-from tests.helpers import assert_refused
+from tests.helpers import assert_refused, tiny_network
 from train.config.command_line import parse_args
 from train.config.resolve import resolve
 from train.config.run_config import RunConfig
+from train.run.budget import check_budget
 
 # Every kind of flag: words, paths, numbers, switches, enumerations, and auto.
 EVERYTHING = {
@@ -157,3 +158,28 @@ def test_a_file_that_is_not_there_is_refused(tmp_path, capsys):
 def test_a_contradiction_between_file_and_command_line_is_refused(tmp_path, capsys):
     flags = ["--config", _file(tmp_path, {"rho": 0.1}), "--memory_budget", "30"]
     assert_refused(flags, "in place of --rho", tmp_path / "runs", capsys)
+
+
+DIGITS = ["--model_name", "digitnet", "--dataset_name", "digits"]
+
+
+def test_the_head_first_can_be_taken_back(tmp_path):
+    config = parse_args([*DIGITS, "--head_epochs", "2"])
+    assert config.head_learning_rate == 0.01
+    again = parse_args(["--config", _file(tmp_path, config.to_json()), "--head_epochs", "0"])
+    assert again.head_epochs == 0
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--train_type", "last_k_training", "--memory_budget", "9"],
+        ["--train_type", "lisa_training", "--memory_budget", "9"],
+        ["--memory_budget", "9", "--budget_for", "training"],
+    ],
+)
+def test_a_budget_that_was_checked_can_be_read_again(flags, tmp_path):
+    """As ``--resume``, ``--config`` and ``--predict`` do: no mode where nothing is pooled."""
+    config = check_budget(parse_args([*DIGITS, *flags]), tiny_network())
+    assert config.selection_mode is None
+    assert parse_args(["--config", _file(tmp_path, config.to_json())]) == config

@@ -23,6 +23,8 @@ REFUSED = {
     "--preprocessing tf": "goes with --model_name PATH, a model from a file, not with --mo",
     "--keep_head --model_name x.h5 --head always": "--head always does not go with --keep_head",
     "--fisher tinytrain": "--train_type fisher_training, or with --stability, not with --train_ty",
+    "--head_epochs 2 --select_only": "does nothing with --select_only, which selects from the head",
+    "--head_epochs 2 --stability 2": "does not go with --stability, which compares selections",
     "--budget_for training": "--budget_for training goes with --memory_budget",
     "--knapsack memory --memory_budget 9": "goes with --train_type betti_knapsack_train, not with",
     "--knapsack memory --train_type betti_knapsack_train": "goes with --memory_budget, which it",

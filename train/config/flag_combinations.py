@@ -16,6 +16,7 @@ from models.registry import BACKBONES
 from selection.knapsack_mode import KnapsackMode
 from selection.registry import TRAIN_TYPES, train_type_named
 from selection.train_type import TrainType
+from train.config import our_constants as ours
 from train.config import paper_constants as paper
 from train.config.export_format import ExportFormat
 from train.config.run_config import TUNE, RunConfig
@@ -238,6 +239,16 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         ("head_epochs",),
+        "does nothing with --select_only, which selects from the head as it is drawn",
+        lambda config: not config.select_only,
+    ),
+    Rule(
+        ("head_epochs",),
+        "does not go with --stability, which compares selections from the head as it is drawn",
+        lambda config: not config.stability,
+    ),
+    Rule(
+        ("head_epochs",),
         "does not go with --select_at_epoch, which trains everything first",
         lambda config: not config.select_at_epoch,
     ),
@@ -372,6 +383,8 @@ def _automatic(config: RunConfig, name: str) -> Any:
         return paper.RHO
     if name == "selection_batches":
         return paper.selection_batches(config.batch_size)
+    if name == "head_learning_rate":
+        return ours.HEAD_LEARNING_RATE
     return None
 
 

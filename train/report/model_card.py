@@ -174,7 +174,10 @@ def _use(record: RunRecord) -> str:
     kept = record.config["save_weights"]
     if kept == "none" or not record.trained:
         return "Its weights were not kept; `--save_weights best` keeps them."
-    line = f"`weights.h5` has the weights after the {kept} epoch, in Keras' format"
+    epoch = f"the {kept} epoch"
+    if kept == "best" and record.config.get("validation_split") is not None:
+        epoch = "the epoch that was best on the validation images"
+    line = f"`weights.h5` has the weights after {epoch}, in Keras' format"
     if record.config["train_type"] == "prune_training" and record.config["prune"] != "l1":
         return f"{line}. Channels were cut out of the network: they fit no other any more."
     return f"{line}; `--weights weights.h5` of the command below loads them, the head included."

@@ -12,6 +12,8 @@ from train.config.run_config import RunConfig
 
 _PATHS = ("weights", "data_dir", "selection_file", "profile_file", "model_name")
 _ALWAYS = ("model_name", "dataset_name", "train_type")  # said even where they are the defaults
+# Off by themselves; what others come to, and whether they do anything, goes by them.
+_DECIDES = ("memory_budget", "shift", "validation_split")
 # Where things are kept, which changes nothing of a run.
 OF_THE_PLACE = ("output_dir", "run_name", "cache_dir", "reuse_runs")
 
@@ -31,10 +33,10 @@ def given_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     plain: dict[str, Any] = {
         name: value for name, (value, default) in found.items() if default is not None
     }
-    plain["memory_budget"] = config.get("memory_budget")  # which takes the place of rho's default
+    plain |= {name: config.get(name) for name in _DECIDES}
     automatic = vars(resolve(RunConfig(**plain)))
     usual = {
-        name: automatic[name] if default is None and name != "memory_budget" else default
+        name: automatic[name] if default is None and name not in _DECIDES else default
         for name, (_, default) in found.items()
     }
     return {

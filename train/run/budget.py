@@ -58,11 +58,12 @@ def check_budget(config: RunConfig, network: Network) -> RunConfig:
     limit = config.memory_budget
     if limit is None:
         return config
-    pools = train_type_named(config.train_type).pools
-    modes = modes_to_try(network, config.selection_mode if pools else SelectionMode.FAST)
+    # A mode is for those that pool; and what a budget for training leaves alone.
+    settles = train_type_named(config.train_type).pools and config.budget_for is BudgetScope.RUN
+    modes = modes_to_try(network, config.selection_mode) if settles else (SelectionMode.FAST,)
     for mode in modes:
         if max(_least(config, network, config.batch_size, mode).values()) <= limit:
-            return replace(config, selection_mode=mode)
+            return replace(config, selection_mode=mode) if settles else config
     frugal = modes[-1]  # the one that takes least
     megabytes, phase = max(
         (megabytes, phase)
@@ -130,7 +131,7 @@ def _least(
 def memory_at_hand(config: RunConfig, network: Network, trained: Sequence[Trained]) -> float:
     """MB that an evaluation may take: what training takes, or the budget, if that is more."""
     training = settled_training_memory(config, network, trained)
-    if config.memory_budget is None:
+    if config.memory_budget is None or config.budget_for is BudgetScope.TRAINING:
         return training
     return max(training, config.memory_budget / MARGIN)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Optional
 
 import numpy as np
@@ -17,6 +17,7 @@ from models.preprocessing import Preprocessing
 from models.recompute import Recompute
 from models.registry import backbone_named
 from models.trained import Trained
+from train.clipping import clipping_of
 from train.config.run_config import RunConfig
 from train.data.batches import WAITING_BATCHES
 from train.estimates import micro_batch_of, recompute_of
@@ -53,6 +54,7 @@ def measured_training_memory(
             micro_batch=micro,
             frozen=config.frozen,
             recompute=recompute_of(config, network, trained),
+            clips={"clip_norm": config.clip_norm, "clip_adaptive": config.clip_adaptive},
             positions=[[index, places] for index, places in positions.items()],
         )
     except ChildError as error:
@@ -77,11 +79,13 @@ def peak_of_steps(  # noqa: PLR0913 - what comes through JSON
     micro_batch: Optional[int],
     frozen: str,
     recompute: str,
+    clips: Mapping[str, Optional[float]],
     positions: Sequence[tuple[int, Sequence[int]]],
 ) -> float:
     """In the child: MB of the allocator's peak over steps on noise.
 
     Args:
+        clips: ``clip_norm`` and ``clip_adaptive``.
         positions: index of a layer, and positions of what is trained among its variables.
     """
     backbone = backbone_named(
@@ -97,6 +101,7 @@ def peak_of_steps(  # noqa: PLR0913 - what comes through JSON
             for place in places
         ],
         RATES,
+        clipping=clipping_of(RunConfig(**clips), network),
         frozen=FrozenMode(frozen),
         micro_batch=micro_batch,
         lean=LeanOptions(recompute=Recompute(recompute)),

@@ -211,8 +211,13 @@ def _train(
             epoch, begun = position.epoch, position.progress.batches > 0
             if epoch > 1 and not begun:
                 recorder.enter(schedule.next_stage(recorder.stage, epoch))
-                if epoch == config.head_epochs + 1:
+                if epoch == config.head_epochs + 1:  # more is trained now than the head
                     _settle_micro_batch(config, recorder)
+                    recorder.settle(
+                        eval_batch_size=settled_batch_size(
+                            config, recorder.network, recorder.stage.trainer.trained
+                        )
+                    )
             _train_epoch(setting, recorder, checkpoints, position)
             ended = epoch == config.all_epochs or recorder.steps == config.max_steps
             tested = ended or epoch % config.eval_every == 0

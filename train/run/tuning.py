@@ -136,8 +136,10 @@ class _Tuner:
         if config.head_epochs:
             job = self._job(config)
             schedule = schedule_for(replace(job, head_rates=self._setting.head_rates))
-            stage = schedule.first_stage(self._network)
-            self._train(config, schedule, stage, 1, config.head_epochs)
+            self._train(
+                config, schedule, [schedule.first_stage(self._network)], 1, config.head_epochs
+            )
+            del job, schedule
             gc.collect()  # a trainer's graphs are reference cycles
         if self._given is None and train_type_named(config.train_type).schedule == "once":
             choose = LayerChooser(config, self._setting.data, self._meters.selection)
@@ -158,33 +160,51 @@ class _Tuner:
         accuracy: Optional[float] = None
         loss: Optional[float] = None
         try:
-            stage = course.first_stage(self._network, taken)
-            stage, loss = self._train(config, course, stage, 1 + config.head_epochs, self.epochs)
-            accuracy = self._accuracy(config, stage)
+            held = [course.first_stage(self._network, taken)]
+            loss = self._train(config, course, held, 1 + config.head_epochs, self.epochs)
+            accuracy = self._accuracy(config, held[0])
         except RunError:  # of the loss, or ElasticTrainer's that no step would lower it
             accuracy = loss = None
         return Tried(rate, accuracy, loss, time.perf_counter() - started)
 
     def _train(
-        self, config: RunConfig, course: TrainingSchedule, stage: Stage, first: int, epochs: int
-    ) -> tuple[Stage, float]:
-        """So many epochs from ``first`` on: the last stage, and the loss of the last epoch."""
-        progress = EpochProgress()
+        self,
+        config: RunConfig,
+        course: TrainingSchedule,
+        held: list[Stage],
+        first: int,
+        epochs: int,
+    ) -> float:
+        """So many epochs from ``first`` on; the loss of the last one.
+
+        Args:
+            held: the stage alone, which is replaced there: another name would keep the momentum of
+                one that is over.
+        """
+        loss = 0.0
         for epoch in range(1, epochs + 1):
             if epoch > 1:
-                stage = course.next_stage(stage, epoch)
-            progress, trainer = EpochProgress(), stage.trainer
-            batches = training_batches(
-                config,
-                self._setting.data,
-                first + epoch - 1,
-                part=trainer.micro_batch,
-                reader=stage.readers.train,
-            )
+                before = id(held[0])
+                held[0] = course.next_stage(held[0], epoch)
+                if id(held[0]) != before:
+                    gc.collect()  # a trainer's graphs are reference cycles
             title = f"tuning, epoch {epoch}/{epochs}"
-            with step_bar(title, self._setting.steps_per_epoch) as on_step, self._meters.training:
-                trainer.train_part(batches, progress, on_step)
-        return stage, progress.loss
+            loss = self._train_epoch(config, held[0], first + epoch - 1, title)
+        return loss
+
+    def _train_epoch(self, config: RunConfig, stage: Stage, epoch: int, title: str) -> float:
+        """``epoch`` counts from the run's first; its loss."""
+        progress, trainer = EpochProgress(), stage.trainer
+        batches = training_batches(
+            config,
+            self._setting.data,
+            epoch,
+            part=trainer.micro_batch,
+            reader=stage.readers.train,
+        )
+        with step_bar(title, self._setting.steps_per_epoch) as on_step, self._meters.training:
+            trainer.train_part(batches, progress, on_step)
+        return progress.loss
 
     def _accuracy(self, config: RunConfig, stage: Stage) -> float:
         images = self._setting.data.validation
