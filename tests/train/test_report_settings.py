@@ -23,6 +23,9 @@ ASKED = {
     "--model_name mobilenetv2 --learning_rate 1e-3": "--model_name --learning_rate",
     "--rotation 0 --cache_features float16": "--rotation --cache_features",
     "--train_split=-x": "--train_split",
+    "--shift low_light --shift_severity 4": "--shift --shift_severity",
+    "--validation_split 0.2 --split_seed 1": "--validation_split --split_seed",
+    "--memory_budget 30 --budget_for training": "--memory_budget --budget_for",
 }
 
 
