@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Sequence
 
 from benchmarks.harness import Effort, judged, ratio, table, timed
-from benchmarks.subjects import BATCH_SIZE, new_network, steps_in_turn, two_choices, whole_layers
+from benchmarks.subjects import BATCH_SIZE, choices_of, new_network, steps_in_turn, whole_layers
 from memory_utils import estimate_memory
 from models.memory.fresh_process import fresh
 from train.step_memory import RATES, allocator_peak, noise_batch
@@ -50,7 +50,7 @@ def front_slices(effort: Effort) -> str:
         head = len(new_network(name).layers) - 1
         for choice, indices in (
             ("head", [head]),
-            ("AdaBet's", two_choices(name, RHO)["AdaBet's"]),
+            ("AdaBet's", choices_of(name, RHO)["AdaBet's"]),
         ):
             target = "benchmarks.front_slices:peak"
             slices = fresh(target, name=name, indices=indices, in_slices=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import Effort, judged_from_below, ratio, table, timed
-from benchmarks.subjects import BATCH_SIZE, NUM_CLASSES, new_network, two_choices, whole_layers
+from benchmarks.subjects import BATCH_SIZE, NUM_CLASSES, choices_of, new_network, whole_layers
 from common.timing import seconds_in_turn
 from train.config.command_line import parse_args
 from train.data.batches import training_batches
@@ -84,7 +84,7 @@ def kept_features(effort: Effort) -> str:
         network = new_network(name)
         choices = {
             "head": [len(network.layers) - 1],
-            "AdaBet's": two_choices(name, RHO)["AdaBet's"],
+            "AdaBet's": choices_of(name, RHO)["AdaBet's"],
         }
         for choice, indices in choices.items():
             cut = feature_cut(network.model, whole_layers(network, indices))

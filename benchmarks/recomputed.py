@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Optional
 
 from benchmarks.harness import Effort, deviation, judged, ratio, table, timed
-from benchmarks.subjects import BATCH_SIZE, new_network, steps_in_turn, whole_layers
+from benchmarks.subjects import BATCH_SIZE, choices_of, new_network, steps_in_turn, whole_layers
 from memory_utils import estimate_memory
 from models.frozen_mode import FrozenMode
 from models.memory.fresh_process import fresh
@@ -74,7 +74,7 @@ def recompute(effort: Effort) -> str:
     target = "benchmarks.recomputed:peak"
     full = fresh(target, name=MODEL, indices=None, way="stock")["measured"]
     rows = []
-    indices = fresh("benchmarks.subjects:two_choices", name=MODEL, rho=RHO)["AdaBet's"]
+    indices = choices_of(MODEL, RHO)["AdaBet's"]
     took = timed("benchmarks.recomputed:step_seconds", effort, name=MODEL, indices=indices)
     for way, (_, _, most_time, most_memory) in WAYS.items():
         found = fresh(target, name=MODEL, indices=indices, way=way)

@@ -6,6 +6,7 @@ layers AdaBet selects.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ import tensorflow as tf
 from common.timing import seconds_in_turn
 from memory_utils import estimate_memory
 from models.frozen_mode import FrozenMode
+from models.memory.fresh_process import fresh
 from models.network import Network, build_network
 from models.registry import backbone_named
 from models.trained import Trained
@@ -64,6 +66,12 @@ def two_choices(name: str, rho: float) -> dict[str, list[int]]:
     (own,) = adabet_layers(name, [rho])
     spread = np.linspace(0, len(new_network(name).layers) - 1, len(own)).round()
     return {"AdaBet's": own, "first convolution": [int(index) for index in spread]}
+
+
+@functools.cache
+def choices_of(name: str, rho: float) -> dict[str, list[int]]:
+    """:func:`two_choices`, by a process of its own, once for all sections."""
+    return fresh("benchmarks.subjects:two_choices", name=name, rho=rho)
 
 
 def whole_layers(network: Network, indices: list[int] | None) -> list[Trained]:

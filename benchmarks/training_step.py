@@ -13,7 +13,7 @@ import statistics
 from collections.abc import Mapping
 
 from benchmarks.harness import Effort, deviation, judged, ratio, table, timed
-from benchmarks.subjects import new_network, steps_in_turn, whole_layers
+from benchmarks.subjects import choices_of, new_network, steps_in_turn, whole_layers
 from models.frozen_mode import FrozenMode
 from models.memory.fresh_process import fresh
 from train.step_memory import RATES
@@ -32,7 +32,7 @@ def training(effort: Effort) -> str:
     """Lean against stock and full training, for each backbone and two choices of layers."""
     memory, times, estimates = [], [], []
     for name in (one for one in effort.models if one not in LEFT_OUT):
-        choices = fresh("benchmarks.subjects:two_choices", name=name, rho=RHO)
+        choices = choices_of(name, RHO)
         full = _peak(name, None, "stock")
         estimates.append(_compared(name, "full", full))
         ways = {

@@ -21,12 +21,13 @@ from typing import Any, Optional
 
 from benchmarks.harness import Effort, judged, judged_from_below, ratio, table
 from benchmarks.peers.stepper import Stepper
-from benchmarks.subjects import BATCH_SIZE, NUM_CLASSES, new_network
+from benchmarks.subjects import BATCH_SIZE, NUM_CLASSES, choices_of, new_network
+from common.timing import LEAST_ROUNDS
 from models.forward import inputs_of
 from models.kinds import LINEAR, LayerKind
-from models.memory.fresh_process import fresh
 
 RHO = 0.1
+SLOW = ("vgg16", "vit")  # seconds a step
 OURS: dict[str, dict[str, Any]] = {
     "ours": {"way": "lean", "recompute": "all", "micro_batch": None},
     "ours, --micro_batch 1": {"way": "lean", "recompute": "all", "micro_batch": 1},
@@ -51,8 +52,7 @@ def peers(effort: Effort) -> str:
     for name in effort.models:
         if name == "digitnet":
             continue
-        choices = fresh("benchmarks.subjects:two_choices", name=name, rho=RHO)
-        choices = {**choices, "full": None}
+        choices = {**choices_of(name, RHO), "full": None}
         if name != effort.model:  # the compiler takes a minute for each
             choices = {"AdaBet's": choices["AdaBet's"]}
         for choice, indices in choices.items():
@@ -135,7 +135,7 @@ def _measured(
         # torchvision's ResNet50 has no biases in front of its batch norms, Keras' has.
         assert max(numbers) <= 1.05 * min(numbers), f"not the same is trained: {numbers}"
         seconds: dict[str, list[float]] = {way: [] for way in steppers}
-        for _ in range(max(3, effort.repeats)):
+        for _ in range(LEAST_ROUNDS if name in SLOW else max(LEAST_ROUNDS, effort.repeats)):
             for way, stepper in steppers.items():
                 seconds[way].append(stepper.step())
         return {
