@@ -101,9 +101,7 @@ def _what_holds(standings: Standings) -> tuple[str, ...]:
     counting = standings.counting()
     if counting:
         names = ", ".join(task.name for task in counting)
-        wins = {
-            method: found for method in standings.criteria() if (found := standings.wins(method))
-        }
+        wins = {method: won for method in standings.criteria() if (won := standings.wins(method))}
         found.append(
             f"Full training beats the trained head by {WORTH:g} points or more on {names}. There "
             f"{count(standings.comparisons(), 'comparison')} of a criterion with the last layers "

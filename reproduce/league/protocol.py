@@ -13,7 +13,6 @@ leaders, by their accuracy on validation images, and the controls, on all tasks,
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Optional
@@ -195,4 +194,4 @@ def training_seconds(store: Store, run: RunSpec) -> Optional[float]:
         for line in store.metrics(run)
         if line["epoch"] > run.config.head_epochs and line["seconds"] is not None
     ]
-    return statistics.fsum(found) if found else None
+    return sum(found) if found else None

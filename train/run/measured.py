@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Optional
 
 import numpy as np
@@ -54,7 +54,8 @@ def measured_training_memory(
             micro_batch=micro,
             frozen=config.frozen,
             recompute=recompute_of(config, network, trained),
-            clips={"clip_norm": config.clip_norm, "clip_adaptive": config.clip_adaptive},
+            clip_norm=config.clip_norm,
+            clip_adaptive=config.clip_adaptive,
             positions=[[index, places] for index, places in positions.items()],
         )
     except ChildError as error:
@@ -79,13 +80,13 @@ def peak_of_steps(  # noqa: PLR0913 - what comes through JSON
     micro_batch: Optional[int],
     frozen: str,
     recompute: str,
-    clips: Mapping[str, Optional[float]],
+    clip_norm: Optional[float],
+    clip_adaptive: Optional[float],
     positions: Sequence[tuple[int, Sequence[int]]],
 ) -> float:
     """In the child: MB of the allocator's peak over steps on noise.
 
     Args:
-        clips: ``clip_norm`` and ``clip_adaptive``.
         positions: index of a layer, and positions of what is trained among its variables.
     """
     backbone = backbone_named(
@@ -101,7 +102,7 @@ def peak_of_steps(  # noqa: PLR0913 - what comes through JSON
             for place in places
         ],
         RATES,
-        clipping=clipping_of(RunConfig(**clips), network),
+        clipping=clipping_of(RunConfig(clip_norm=clip_norm, clip_adaptive=clip_adaptive), network),
         frozen=FrozenMode(frozen),
         micro_batch=micro_batch,
         lean=LeanOptions(recompute=Recompute(recompute)),
