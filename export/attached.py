@@ -9,11 +9,31 @@ them.
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 LABELS = "labels.txt"
+
+
+def compress(path: Path) -> None:
+    """Write an archive anew, its files compressed.
+
+    With Python 3.13, tf-keras finds no way through weights that are stored as they are once a file
+    was added behind them: zipfile then moves in TensorFlow's file by steps, which lose their place.
+    """
+    temporary = path.with_name(f".compressing-{path.name}")
+    try:
+        with (
+            zipfile.ZipFile(path) as stored,
+            zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as compressed,
+        ):
+            for name in stored.namelist():
+                compressed.writestr(name, stored.read(name))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def attach(path: Path, class_names: Sequence[str], **described: dict) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from export.attached import attach
+from export.attached import attach, compress
 from export.subject import Subject
 from models.batch_norm import FixedBatchNormalization
 
@@ -34,6 +34,7 @@ def stock_model(model: tf.keras.Model) -> tf.keras.Model:
 def write_keras(subject: Subject, path: Path) -> None:
     """A ``.keras`` file, ``labels.txt`` in its archive: raw pixels to logits."""
     stock_model(subject.network.model).save(path, save_format="keras")
+    compress(path)
     attach(path, subject.class_names)
 
 
