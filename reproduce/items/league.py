@@ -14,6 +14,7 @@ from reproduce.league.protocol import (
     COMMON,
     EPOCHS,
     FIRST_TASKS,
+    IMAGES,
     LEADERS,
     first_look,
     the_rest,
@@ -122,6 +123,7 @@ def _won(method: str, wins: dict[str, list[float]]) -> str:
 def _conditions(options: Options, machines: set[str]) -> tuple[str, ...]:
     epochs = options.epochs or EPOCHS
     length = {"num_epochs": epochs, "eval_every": epochs}
+    at_a_time = ", ".join(f"{images} (at {budget:g} MB)" for budget, images in IMAGES.items())
     settings = ", ".join(f"`--{name} {value}`" for name, value in {**COMMON, **length}.items())
     return (
         f"Every run: {settings}. Accuracy is that of the last epoch; TFDS sets are tested on "
@@ -131,10 +133,10 @@ def _conditions(options: Options, machines: set[str]) -> tuple[str, ...]:
         "accuracy on the validation images, AdaBet and the controls on all tasks and budgets with "
         f"{options.seeds} seeds. A rank is of methods with a value on every task on which the last "
         "layers have one.",
-        "The budget is of training, a whole mini-batch at a time; what a selection takes is not in "
-        "it. Layers are taken in the order of the criterion up to the first that does not fit; "
-        "AdaBet, its ablations and TraDy then take channels of that one. Train types that take no "
-        "budget (full training, the head, the norms and biases, ElasticTrainer) stand in each "
+        f"The budget is of training, with {at_a_time} images at a time; what a selection takes is "
+        "not in it. Layers are taken in the order of the criterion up to the first that does not "
+        "fit; AdaBet, its ablations and TraDy then take channels of that one. Train types that take "
+        "no budget (full training, the head, the norms and biases, ElasticTrainer) stand in each "
         "budget that their measured peak fits, with a whole mini-batch or an image at a time.",
         "Runs come from: " + ", ".join(sorted(machines)) + "." if machines else "No run is done.",
     )

@@ -4,7 +4,7 @@ Every run starts from the same trained head of its task and seed (linear probing
 Kumar et al., ICLR 2022), takes the learning rate that does best on a validation split among a few
 (never on the test set), and clips its gradients, since without that the layers that AdaBet selects
 blow up (docs/method.md). What differs is which layers it trains: as many as the memory budget
-allows, in the order of the criterion, a whole mini-batch at a time. What takes no budget is tried
+allows, in the order of the criterion, with as many images at a time. What takes no budget is tried
 an image at a time, too: full training so is the control that every saving is held against.
 
 First every method is tried on the first two tasks, at the first budget, with one seed. Then the
@@ -24,7 +24,11 @@ from reproduce.report.ranks import ranks
 from reproduce.store.runs import RunSpec, Store
 from selection.registry import train_type_named
 
-BUDGETS = (50.0, 25.0, 100.0)  # MB of training, in the order in which they are run
+# MB of training, in the order in which they are run, and images at a time. Left to itself a budget
+# would take fewer images before it gives up layers, until all of them fit, and tell no criterion
+# from another; the smallest does not hold a step of the head alone with a whole mini-batch.
+IMAGES = {50.0: 8, 25.0: 2, 100.0: 8}
+BUDGETS = tuple(IMAGES)
 FIRST_TASKS = 2
 LEADERS = 5
 ADABET, LAST_K = "act_norm_betti_train", "last_k_training"
@@ -40,7 +44,7 @@ SIZES: tuple[Optional[int], ...] = (1, None)
 COMMON: dict[str, Any] = {
     "input_size": 128,
     "rotation": 0,
-    "head_epochs": 10,
+    "head_epochs": 30,  # so that what comes after is not the head's own training; they cost little
     "head_learning_rate": 1e-2,
     "learning_rate": "tune",
     "validation_split": 0.2,
@@ -66,10 +70,8 @@ class Entry(NamedTuple):
         own = _OWN.get(self.method, {})
         if self.budget is None:
             return {**own, "micro_batch": self.micro_batch}
-        # Else a budget would take fewer images at a time before it gives up layers, until all of
-        # them fit, and tell no criterion from another.
-        whole = {"budget_for": "training", "micro_batch": 8}
-        return {**own, "memory_budget": self.budget, **whole}
+        limit = {"memory_budget": self.budget, "budget_for": "training"}
+        return {**own, **limit, "micro_batch": IMAGES[self.budget]}
 
 
 def entries(method: str) -> list[Entry]:

@@ -28,7 +28,7 @@ def ran(store, method, task=0, seed=0, budget=50.0, validation=0.5, test=0.5, me
     run = spec(OPTIONS, tasks_of(OPTIONS)[task], Entry(method, budget), seed)
     given = {
         "last_test_accuracy": test,
-        "metrics": [[20, test, 0.1, 1.0, validation]],
+        "metrics": [[40, test, 0.1, 1.0, validation]],
         "MB": {"training": [None, None, megabytes]},
     }
     write_run(store, run, given)
