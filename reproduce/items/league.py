@@ -135,9 +135,9 @@ def _conditions(options: Options, machines: set[str]) -> tuple[str, ...]:
         "layers have one.",
         f"The budget is of training, with {at_a_time} images at a time; what a selection takes is "
         "not in it. Layers are taken in the order of the criterion up to the first that does not "
-        "fit; AdaBet, its ablations and TraDy then take channels of that one. Train types that take "
-        "no budget (full training, the head, the norms and biases, ElasticTrainer) stand in each "
-        "budget that their measured peak fits, with a whole mini-batch or an image at a time.",
+        "fit; AdaBet, its ablations and TraDy then take channels of that one. Train types that "
+        "take no budget (full training, the head, the norms and biases, ElasticTrainer) stand in "
+        "each budget that their measured peak fits, with a whole mini-batch or an image at a time.",
         "Runs come from: " + ", ".join(sorted(machines)) + "." if machines else "No run is done.",
     )
 
