@@ -55,9 +55,7 @@ class MomentumSum:
 
     def begin(self) -> tf.Tensor:
         """v <- m v, and the penalty's part of the gradient; the penalty, a scalar."""
-        penalty, added = tf.constant(0.0), [None] * len(self._variables)
-        if self._penalty is not None:
-            penalty, added = penalty_and_gradients(self._penalty, self._variables)
+        penalty, added = self._penalty_and_gradients()
         rate = self._rate(self._iterations)
         before: list[tf.Operation] = []
         for momentum, gradient in zip(self._momenta, added):
@@ -67,6 +65,12 @@ class MomentumSum:
                     value -= rate * gradient
                 before = [momentum.assign(value)]
         return penalty
+
+    def _penalty_and_gradients(self) -> tuple[tf.Tensor, Sequence[Optional[tf.Tensor]]]:
+        """The penalty, a scalar, and its gradient by each variable; 0 and None without one."""
+        if self._penalty is None:
+            return tf.constant(0.0), [None] * len(self._variables)
+        return penalty_and_gradients(self._penalty, self._variables)
 
     def add(
         self, images: tf.Tensor, labels: tf.Tensor, part: BatchPart
@@ -111,9 +115,7 @@ class ClippedSum(MomentumSum):
 
     def begin(self) -> tf.Tensor:
         """The penalty's part of the gradient, or 0; the penalty, a scalar."""
-        penalty, added = tf.constant(0.0), [None] * len(self._variables)
-        if self._penalty is not None:
-            penalty, added = penalty_and_gradients(self._penalty, self._variables)
+        penalty, added = self._penalty_and_gradients()
         before: list[tf.Operation] = []
         for total, gradient in zip(self._sums, added):
             with tf.control_dependencies(before):

@@ -170,11 +170,8 @@ def _begins(setting: Setting, recorder: Recorder, schedule: TrainingSchedule) ->
     recorder.enter(schedule.first_stage(recorder.network))
     trained = recorder.stage.trainer.trained
     network = recorder.network
-    recorder.settle(
-        eval_batch_size=settled_batch_size(config, network, trained),
-        selection_mode=pooling_way(config, network).mode if pools(config) else None,
-    )
-    _settle_micro_batch(config, recorder)
+    recorder.settle(selection_mode=pooling_way(config, network).mode if pools(config) else None)
+    _settle_sizes(config, recorder)
     if trained and config.num_epochs and config.max_steps != 0:
         twin = None
         if config.reuse_runs is not None:
@@ -186,9 +183,14 @@ def _begins(setting: Setting, recorder: Recorder, schedule: TrainingSchedule) ->
     return False
 
 
-def _settle_micro_batch(config: RunConfig, recorder: Recorder) -> None:
-    micro_batch = recorder.stage.trainer.micro_batch
-    recorder.settle(micro_batch=micro_batch)
+def _settle_sizes(config: RunConfig, recorder: Recorder) -> None:
+    """Images at a time, of evaluation and training, by what is trained now."""
+    trainer = recorder.stage.trainer
+    micro_batch = trainer.micro_batch
+    recorder.settle(
+        eval_batch_size=settled_batch_size(config, recorder.network, trainer.trained),
+        micro_batch=micro_batch,
+    )
     line = micro_batch_line(config, micro_batch)
     if line:
         print(line, flush=True)
@@ -212,12 +214,7 @@ def _train(
             if epoch > 1 and not begun:
                 recorder.enter(schedule.next_stage(recorder.stage, epoch))
                 if epoch == config.head_epochs + 1:  # more is trained now than the head
-                    _settle_micro_batch(config, recorder)
-                    recorder.settle(
-                        eval_batch_size=settled_batch_size(
-                            config, recorder.network, recorder.stage.trainer.trained
-                        )
-                    )
+                    _settle_sizes(config, recorder)
             _train_epoch(setting, recorder, checkpoints, position)
             ended = epoch == config.all_epochs or recorder.steps == config.max_steps
             tested = ended or epoch % config.eval_every == 0
