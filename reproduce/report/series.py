@@ -21,6 +21,8 @@ from reproduce.report.report import Report
 from reproduce.report.tables import Cell, Table
 from reproduce.store.runs import RunSpec, Store
 
+LONGEST = 36  # characters that a label beside a panel has room for
+
 # series -> setting -> runs of the seeds
 Series = Mapping[str, Mapping[Any, Sequence[RunSpec]]]
 
@@ -207,6 +209,8 @@ def _draw(store: Store, panels: Sequence[MetricSeries]):
                 axis.set_xlabel(sweep.setting)
             else:
                 lines(axis, found, sweep.setting, label)
+            if max(map(len, label.splitlines())) > LONGEST:  # else it is cut at the panel's height
+                axis.yaxis.label.set_fontsize("small")
         for axis in line[: len(sweep.metrics) - 1]:
             if axis.get_legend():
                 axis.get_legend().remove()  # one for the whole line of panels
