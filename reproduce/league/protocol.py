@@ -139,10 +139,10 @@ def seeds_of(options: Options) -> range:
 def _in_order(
     options: Options, made: Sequence[Entry], tasks: Sequence[Task], seeds: Sequence[int]
 ) -> list[RunSpec]:
-    """Whole rows first, so that a sweep that is stopped can be read: by seed, budget, task."""
+    """Whole tables first, so that a sweep that is stopped can be read: by budget, seed, task."""
     runs = []
-    for seed in seeds:
-        for budget in BUDGETS:
+    for budget in BUDGETS:
+        for seed in seeds:
             # What takes no budget comes with the first.
             some = [one for one in made if (one.budget or BUDGETS[0]) == budget]
             runs += [spec(options, task, one, seed) for task in tasks for one in some]
