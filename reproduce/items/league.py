@@ -136,8 +136,9 @@ def _conditions(options: Options, machines: set[str]) -> tuple[str, ...]:
         f"The budget is of training, with {at_a_time} images at a time; what a selection takes is "
         "not in it. Layers are taken in the order of the criterion up to the first that does not "
         "fit; AdaBet, its ablations and TraDy then take channels of that one. Train types that "
-        "take no budget (full training, the head, the norms and biases, ElasticTrainer) stand in "
-        "each budget that their measured peak fits, with a whole mini-batch or an image at a time.",
+        "take no budget (full training, the norms and biases, ElasticTrainer) go an image at a "
+        "time, with the steps of a whole mini-batch in less memory and more time, and stand in "
+        "each budget that their measured peak fits, as the head does.",
         "Runs come from: " + ", ".join(sorted(machines)) + "." if machines else "No run is done.",
     )
 

@@ -4,8 +4,8 @@ Every run starts from the same trained head of its task and seed (linear probing
 Kumar et al., ICLR 2022), takes the learning rate that does best on a validation split among a few
 (never on the test set), and clips its gradients, since without that the layers that AdaBet selects
 blow up (docs/method.md). What differs is which layers it trains: as many as the memory budget
-allows, in the order of the criterion, with as many images at a time. What takes no budget is tried
-an image at a time, too: full training so is the control that every saving is held against.
+allows, in the order of the criterion, with as many images at a time. What takes no budget goes an
+image at a time: full training so is the control that every saving is held against.
 
 First every method is tried on the first two tasks, at the first budget, with one seed. Then the
 leaders, by their accuracy on validation images, and the controls, on all tasks, budgets and seeds.
@@ -38,8 +38,9 @@ CONTROLS = (
     *(LAST_K, "random_k_training", "smallest_k_training", "fisher_training", "elastic_training"),
     *(HEAD, FULL),
 )
-# --micro_batch of what takes no budget; the head alone needs little.
-SIZES: tuple[Optional[int], ...] = (1, None)
+# --micro_batch of what takes no budget, so that the budgets can hold it: the steps are those of a
+# whole mini-batch, which would only take more memory. The head alone needs little anyway.
+UNBUDGETED_IMAGES = 1
 
 COMMON: dict[str, Any] = {
     "input_size": 128,
@@ -75,10 +76,10 @@ class Entry(NamedTuple):
 
 
 def entries(method: str) -> list[Entry]:
-    """Of one train type: one for each budget, or where none can be given, for each size."""
+    """Of one train type: one for each budget, or a single one where none can be given."""
     if train_type_named(method).takes_budget:
         return [Entry(method, budget) for budget in BUDGETS]
-    return [Entry(method, None, size) for size in ((None,) if method == HEAD else SIZES)]
+    return [Entry(method, None, None if method == HEAD else UNBUDGETED_IMAGES)]
 
 
 def is_criterion(method: str) -> bool:

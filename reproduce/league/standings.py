@@ -153,8 +153,8 @@ class Standings:
         return ranks(values)
 
     def gain_of_training(self, task: Task) -> Optional[float]:
-        """Points by which full training, a whole mini-batch at a time, beats the trained head."""
-        full, head = (self.of(task, Entry(method)).mean for method in (FULL, HEAD))
+        """Points by which full training beats the trained head."""
+        full, head = (self.of(task, *entries(method)).mean for method in (FULL, HEAD))
         return full - head if full is not None and head is not None else None
 
     def beyond_last_k(self, method: str, budget: float, task: Task) -> Optional[Beyond]:
