@@ -83,6 +83,13 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="MODEL=FILE",
         help="weight files instead of a download",
     )
+    add(
+        "--pictures",
+        nargs="+",
+        default=[],
+        metavar="DATASET=FOLDER",
+        help="pictures of your own in place of a data set, such as the part of it that you have",
+    )
     how = parser.add_argument_group("how to run")
     add = how.add_argument
     add("--executor", choices=("local", "ray"), default="local", help="(default: %(default)s)")
@@ -140,6 +147,7 @@ def options_for(item: Item, arguments: argparse.Namespace) -> Options:
         seeds=item.seeds if arguments.seeds is None else arguments.seeds,
         epochs=arguments.epochs,
         weights=_weights(arguments.weights),
+        pictures=_pictures(arguments.pictures),
         flags={**{name: value for name, value in flags.items() if value}, **arguments.run_flags},
     )
 
@@ -172,6 +180,18 @@ def _weights(words: Sequence[str]) -> dict[str, str]:
             raise UserError(f"--weights {word}: {file} is not a file")
         weights[_backbone(model)] = file
     return weights
+
+
+def _pictures(words: Sequence[str]) -> dict[str, str]:
+    pictures = {}
+    for word in words:
+        dataset, equals, folder = word.partition("=")
+        if not equals or not folder:
+            raise UserError(f"--pictures {word}: it must be DATASET=FOLDER")
+        if not user_path(folder, "--pictures").is_dir():
+            raise UserError(f"--pictures {word}: {folder} is not a folder")
+        pictures[resolve_dataset_name(dataset)] = folder
+    return pictures
 
 
 def workers_for(item: Item, workers: Optional[int]) -> Optional[int]:

@@ -10,6 +10,7 @@ from common.errors import UserError
 from reproduce.report.report import Report
 from reproduce.store.runs import RunSpec, Store
 from selection.registry import train_type_named
+from train.config import paper_constants as paper
 from train.config.flag_combinations import without_effect
 from train.config.run_config import RunConfig
 
@@ -24,6 +25,8 @@ class Options:
         seeds: runs per cell, of seeds 0, 1, ...
         epochs: in place of the paper's; None for those.
         weights: ``{model: file}`` instead of a download.
+        pictures: ``{data set: folder}`` of pictures to take in place of it, such as the part of it
+            that is at hand; results do not compare with the paper's.
         flags: flags of ``main.py`` for every run (``data_dir``, ``cache_dir``, and what stands
             after ``--`` on the command line).
     """
@@ -35,6 +38,7 @@ class Options:
     seeds: int = 3
     epochs: Optional[int] = None
     weights: Mapping[str, str] = field(default_factory=dict)
+    pictures: Mapping[str, str] = field(default_factory=dict)
     flags: Mapping[str, Any] = field(default_factory=dict)
 
     def spec(self, model: str, dataset: str, method: str, seed: int = 0, **flags: Any) -> RunSpec:
@@ -45,24 +49,35 @@ class Options:
         Raises:
             UserError: the user's flags contradict ``flags``, or ``main.py`` would refuse them.
         """
+        folder = self.pictures.get(dataset)
+        data = (
+            {"dataset_name": "folder", "data_dir": folder} if folder else {"dataset_name": dataset}
+        )
         own = {
             "model_name": model,
-            "dataset_name": dataset,
+            **data,
             "train_type": method,
             "seed": seed or None,
             **flags,
         }
-        fixed = [name for name in self.flags if name in own or name in ("seed", "num_epochs")]
+        everywhere = {
+            name: one for name, one in self.flags.items() if not (folder and name == "data_dir")
+        }
+        fixed = [name for name in everywhere if name in own or name in ("seed", "num_epochs")]
         if fixed:
             raise UserError(
                 f"--{fixed[0]} cannot be given for every run: it is set by the table or figure "
                 "itself, or by --models, --datasets, --methods, --seeds and --epochs"
             )
-        plain = RunConfig(dataset_name=dataset, train_type=train_type_named(method).name)
+        plain = RunConfig(
+            dataset_name=data["dataset_name"], train_type=train_type_named(method).name
+        )
         asked = {
-            name: value for name, value in self.flags.items() if not without_effect(plain, name)
+            name: value for name, value in everywhere.items() if not without_effect(plain, name)
         }
         given = {"num_epochs": self.epochs, "weights": self.weights.get(model), **asked}
+        if folder:  # main.py does not know what the pictures are of
+            given = {"learning_rate": paper.learning_rate(model, dataset), **given}
         return RunSpec({**given, **own})
 
 

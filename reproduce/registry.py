@@ -26,6 +26,7 @@ MODULES: tuple[str, ...] = (
     "d11",
     "e16",
     "league",
+    "tuned",
 )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from reproduce import paper_values as paper
 from reproduce.item import Item, Options
 from reproduce.report.cells import (
+    dataset_title,
     epochs_note,
     method_title,
     model_title,
@@ -41,7 +42,7 @@ _OUR_VALUES = "The paper does not list its settings of this axis: these are ours
 
 
 def _where(options: Options) -> str:
-    datasets = " and ".join(paper.DATASET_TITLES.get(name, name) for name in options.datasets)
+    datasets = " and ".join(dataset_title(options, name) for name in options.datasets)
     return f"{model_title(options.models[0])} on {datasets}"
 
 

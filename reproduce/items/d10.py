@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from common.plots import lines, new_figure
 from reproduce.item import Item, Options
-from reproduce.paper_values import DATASET_TITLES, FIGURED10_ENOUGH
+from reproduce.paper_values import FIGURED10_ENOUGH
 from reproduce.report.cells import (
     best_accuracy,
     cell,
+    dataset_title,
     epochs_note,
     model_title,
     overlap,
@@ -67,7 +68,7 @@ def build(store: Store, options: Options) -> Report:
     """Accuracy by number of batches, and how far the selection still changes."""
     trainings = _trainings(options, store)
     dataset = options.datasets[0]
-    where = f"{model_title(options.models[0])} on {DATASET_TITLES.get(dataset, dataset)}"
+    where = f"{model_title(options.models[0])} on {dataset_title(options, dataset)}"
     distinct = len(set(_follow_up(options, store)))
     accuracy = {count: values(store, runs, best_accuracy) for count, runs in trainings.items()}
     return Report(

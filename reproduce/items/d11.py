@@ -12,6 +12,7 @@ from reproduce.item import Item, Options
 from reproduce.report.cells import (
     best_accuracy,
     cell,
+    dataset_title,
     epochs_note,
     method_title,
     model_title,
@@ -28,7 +29,7 @@ FULL, ADABET = "full_training", "act_norm_betti_train"
 
 def _where(options: Options) -> str:
     models = " and ".join(map(model_title, options.models))
-    return f"{models} on {paper.DATASET_TITLES.get(options.datasets[0], options.datasets[0])}"
+    return f"{models} on {dataset_title(options, options.datasets[0])}"
 
 
 def _d11(options: Options) -> dict[str, list[RunSpec]]:

@@ -7,6 +7,7 @@ from typing import Any, Optional
 from reproduce import paper_values as paper
 from reproduce.item import Item, Options
 from reproduce.report.cells import (
+    dataset_title,
     model_title,
     seeds_of,
     training_spec,
@@ -20,7 +21,7 @@ FULL, ADABET = "full_training", "act_norm_betti_train"
 
 def _where(options: Options) -> str:
     models = " and ".join(map(model_title, options.models))
-    return f"{models} on {paper.DATASET_TITLES.get(options.datasets[0], options.datasets[0])}"
+    return f"{models} on {dataset_title(options, options.datasets[0])}"
 
 
 def _worst(figure: str):

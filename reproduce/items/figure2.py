@@ -12,10 +12,10 @@ from common.plots import COLOURS, new_figure, nothing_here, tidy
 from common.published import published
 from reproduce.item import Item, Options
 from reproduce.measure.in_store import ChildError, measured
-from reproduce.paper_values import DATASET_TITLES
 from reproduce.report.cells import (
     best_accuracy,
     cell,
+    dataset_title,
     epochs_note,
     model_title,
     seeds_of,
@@ -83,7 +83,7 @@ def _follow_up(options: Options, store: Store) -> list[RunSpec]:
 def build(store: Store, options: Options) -> Report:
     """The three quantities per layer; the clusters are computed here, once per draw."""
     dataset = options.datasets[0]
-    where = f"{model_title(options.models[0])} on {DATASET_TITLES.get(dataset, dataset)}"
+    where = f"{model_title(options.models[0])} on {dataset_title(options, dataset)}"
     selections = [store.selection(s) for s in _draws(options) if store.state(s) == "done"]
     names = [row["name"] for row in selections[0]["layers"]] if selections else []
     columns = [

@@ -11,9 +11,9 @@ from common.plots import new_figure
 from common.wording import count
 from reproduce.item import Item, Options
 from reproduce.items.after_epochs import after_epochs_spec
-from reproduce.paper_values import DATASET_TITLES
 from reproduce.report.cells import (
     best_accuracy,
+    dataset_title,
     epochs_note,
     mean_overlap,
     model_title,
@@ -100,7 +100,7 @@ def build(store: Store, options: Options) -> Report:
         title="Fisher information against Betti numbers",
         caption=(
             f"Layers selected (dark) at rho 0.1, {model_title(model)} on "
-            f"{DATASET_TITLES.get(dataset, dataset)}: by Fisher information after epochs of full "
+            f"{dataset_title(options, dataset)}: by Fisher information after epochs of full "
             "training (a) and for images drawn with other seeds (b), and by AdaBet for images "
             "drawn with other seeds (c). The paper shows VGG16 on Stanford Dogs."
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from reproduce import paper_values as paper
 from reproduce.item import Item, Options
 from reproduce.report.cells import (
+    dataset_title,
     epochs_note,
     method_title,
     model_title,
@@ -33,7 +34,7 @@ BATCH_SIZES = (2, 4, 8, 16, 32, 64)
 
 def _where(options: Options) -> str:
     models = " and ".join(map(model_title, options.models))
-    return f"{models} on {paper.DATASET_TITLES.get(options.datasets[0], options.datasets[0])}"
+    return f"{models} on {dataset_title(options, options.datasets[0])}"
 
 
 # --- Figure 5 -----------------------------------------------------------------------------------

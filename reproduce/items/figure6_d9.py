@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from common.plots import new_figure
 from reproduce.item import Item, Options
 from reproduce.items.after_epochs import after_epochs_spec
-from reproduce.paper_values import DATASET_TITLES
 from reproduce.report.cells import (
+    dataset_title,
     model_title,
     overlap,
     selected,
@@ -33,7 +33,7 @@ PETS = "oxford_iiit_pet"
 
 def _where(options: Options) -> str:
     dataset = options.datasets[0]
-    return f"{model_title(options.models[0])} on {DATASET_TITLES.get(dataset, dataset)}"
+    return f"{model_title(options.models[0])} on {dataset_title(options, dataset)}"
 
 
 # --- Figure 6 -----------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from pathlib import Path
 from reproduce.item import Item, Options
 from reproduce.paper_values import (
     CONTROLS,
-    DATASET_TITLES,
     DATASETS,
     METHODS,
     MODELS,
@@ -20,6 +19,7 @@ from reproduce.paper_values import (
 from reproduce.report.cells import (
     best_accuracy,
     cell,
+    dataset_title,
     epochs_note,
     method_title,
     model_title,
@@ -55,7 +55,7 @@ def build(store: Store, options: Options) -> Report:
         for model in _all_of(MODELS, options.models):
             cells = tuple(collected.cell(dataset, model, method) for method in ALL_METHODS)
             if (dataset, model, METHODS[0]) in TABLE2 or any(one.ours for one in cells):
-                rows.append((_label(dataset, model), cells))
+                rows.append((row_label(options, dataset, model), cells))
     rows.append(("**Average**", _average([cells for _, cells in rows])))
     table = Table(
         title="Top-1 accuracy",
@@ -124,7 +124,9 @@ class _Collected:
 def _average(rows: Sequence[Sequence[Cell]]) -> tuple[Cell, ...]:
     """Ours over the rows where every method has a value: others would not be comparable."""
     whole = [
-        cells for cells in rows if all(one.ours and one.paper is not None for one in cells[:7])
+        cells
+        for cells in rows
+        if all(one.ours and one.paper is not None and one.comparable for one in cells[:7])
     ]
     averages = []
     for column, method in enumerate(ALL_METHODS):
@@ -138,9 +140,11 @@ def _average(rows: Sequence[Sequence[Cell]]) -> tuple[Cell, ...]:
     return tuple(averages)
 
 
-def _label(dataset: str, model: str) -> str:
-    classes = f" ({NUM_CLASSES[dataset]} classes)" if dataset in NUM_CLASSES else ""
-    return f"{DATASET_TITLES.get(dataset, dataset)}{classes}, {model_title(model)}"
+def row_label(options: Options, dataset: str, model: str) -> str:
+    """Of a row of Table 2; a part of a data set may have fewer classes than the paper says."""
+    known = dataset in NUM_CLASSES and dataset not in options.pictures
+    classes = f" ({NUM_CLASSES[dataset]} classes)" if known else ""
+    return f"{dataset_title(options, dataset)}{classes}, {model_title(model)}"
 
 
 def _notes(options: Options) -> tuple[str, ...]:

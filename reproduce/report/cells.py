@@ -12,7 +12,7 @@ from common.overlap import jaccard, mean_jaccard
 from common.published import published
 from common.wording import count
 from reproduce.item import Options
-from reproduce.paper_values import METHOD_TITLES, MODEL_TITLES
+from reproduce.paper_values import DATASET_TITLES, METHOD_TITLES, MODEL_TITLES
 from reproduce.report.tables import Cell
 from reproduce.store.runs import RunSpec, Store
 from train.config.paper_constants import NUM_EPOCHS
@@ -58,14 +58,16 @@ def cell(
 ) -> Cell:
     """What ``value`` finds in the results of ``specs`` (the seeds of one cell).
 
-    Where some seeds are missing, the cell says how many there are.
+    Where some seeds are missing, the cell says how many there are. What comes of pictures in a
+    folder (``--pictures``) does not compare with the paper's.
     """
     found = values(store, specs, value)
     if not found:
         return Cell(paper=paper, missing=why_missing(store, specs), text=text)
     if len(found) < len(specs):
         text = "; ".join(filter(None, [text, f"{len(found)} of {len(specs)} seeds"]))
-    return Cell(tuple(found), paper, text=text)
+    papers_data = all(spec.config.dataset_name != "folder" for spec in specs)
+    return Cell(tuple(found), paper, text=text, comparable=papers_data)
 
 
 def values(store: Store, specs: Iterable[RunSpec], value: Value) -> list[float]:
@@ -189,6 +191,12 @@ def epochs_note(options: Options) -> str:
 def method_title(method: str) -> str:
     """As in the paper's tables."""
     return METHOD_TITLES.get(method, method)
+
+
+def dataset_title(options: Options, dataset: str) -> str:
+    """As in the paper's tables, and whether other pictures stand in its place."""
+    title = DATASET_TITLES.get(dataset, dataset)
+    return f"{title} (pictures at hand)" if dataset in options.pictures else title
 
 
 def model_title(model: str) -> str:

@@ -78,6 +78,8 @@ def test_one_command_from_the_runs_to_the_report(item, tmp_path, capsys):
         (["trial", "--seeds", "0"], "--seeds 0 is out of range"),
         (["trial", "--workers", "0"], "--workers 0 is out of range"),
         (["trial", "--weights", "vgg16=none.h5"], "none.h5 is not a file"),
+        (["trial", "--pictures", "cub200"], "--pictures cub200: it must be DATASET=FOLDER"),
+        (["trial", "--pictures", "cub200=none"], "--pictures cub200=none: none is not a folder"),
         (["trial", "--weights", "vgg16=~nobody-there/a.h5"], "there is no such home folder"),
         (
             ["trial", "--runs_dir", "~nobody-there/a"],

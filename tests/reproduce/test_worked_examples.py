@@ -70,3 +70,28 @@ def test_the_papers_own_accuracies_give_its_averages(tmp_path):
     expected = [71.79, 71.39, 73.75, 59.41, 63.55, 64.68, 76.26]
     assert means == pytest.approx(expected, abs=0.01)  # cut off in print
     assert not any(cell.ours for cell in averages[7:])
+
+
+def test_pictures_in_place_of_a_data_set_keep_the_papers_rate_and_give_no_difference(tmp_path):
+    """CUB's rate is its own, whatever the model; ``folder`` alone would get MobileNetV2's."""
+    store, item = Store(tmp_path / "runs"), item_named("table2")
+    birds = "caltech_birds2011"
+    (tmp_path / "birds").mkdir()
+    options = Options(
+        ("mobilenetv2",),
+        (birds,),
+        ("full_training",),
+        seeds=1,
+        pictures={birds: str(tmp_path / "birds")},
+        flags={"data_dir": str(tmp_path)},  # of the other data sets
+    )
+    (run,) = item.specs(options)
+    assert run.config.learning_rate == pytest.approx(1e-2)
+    assert run.config.dataset_name == "folder"
+    assert run.config.data_dir == str(tmp_path / "birds")
+    write_run(store, run, {"best_test_accuracy": 0.5})
+    (table,) = item.build(store, options).tables
+    cells = dict(table.rows)["CUB (pictures at hand), MobileNetV2"]
+    assert cells[0].mean == 50
+    assert cells[0].paper is not None
+    assert cells[0].difference is None
