@@ -6,6 +6,7 @@ What of the paper's order is its learning rate, and what is the choice of layers
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from reproduce.item import Item, Options
 from reproduce.items.table2 import row_label
@@ -27,7 +28,7 @@ from reproduce.store.runs import RunSpec, Store
 # PruneTrain replaces its network on the way, so that no rate can be tried and taken back.
 ALL_METHODS = tuple(one for one in METHODS + CONTROLS if one != "prune_training")
 # The rates are tried for a fifth of TUNING["num_epochs"] each; of the run itself a step is taken.
-TUNING = {
+TUNING: dict[str, Any] = {
     "learning_rate": "tune",
     "validation_split": 0.2,
     "num_epochs": 20,
