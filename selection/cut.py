@@ -22,6 +22,7 @@ class LayerPrefix:
         counts: by layer index, how many output channels are trained; no entry where all are.
         last: index of the one that the order's end fell on; None if none was taken.
         stopped_at: index of the layer that did not fit whole; None where nothing ended it.
+        passed_over: how many did not fit while others after them did.
         figures: for :attr:`Selection.figures`: the budget and the estimate of what was taken, in
             MB, where a budget was the limit.
     """
@@ -30,6 +31,7 @@ class LayerPrefix:
     counts: Mapping[int, int] = field(default_factory=dict)
     last: Optional[int] = None
     stopped_at: Optional[int] = None
+    passed_over: int = 0
     figures: Mapping[str, float] = field(default_factory=dict)
 
     def trained(self, layers: Sequence[Layer]) -> list[Trained]:
@@ -126,7 +128,8 @@ def cut_at_budget(
 ) -> LayerPrefix:
     """Layers of ``order`` while they fit, then as many channels of the next one as still fit.
 
-    It ends at the first layer that does not fit, so that the result is a prefix of the order.
+    It ends at the first layer that does not fit, so that the result is a prefix of the order; or,
+    of a budget that passes over it, goes on with those behind it, whole ones alone.
 
     Args:
         always_head: the head comes first, whatever its place in ``order``.
@@ -140,10 +143,13 @@ def cut_at_budget(
         count = _limited(layers[index], rho_ch)
         longer = _with(prefix, index, count)
         if not budget.fits(longer.trained(layers)):
+            if budget.passes_over:
+                prefix = replace(prefix, passed_over=prefix.passed_over + 1)
+                continue
             if by_channels:
                 available = count or channels_of(layers[index]) or 1
                 prefix = _with_channels(layers, prefix, index, available, budget)
-            return LayerPrefix(prefix.layers, prefix.counts, prefix.last, index)
+            return replace(prefix, stopped_at=index)
         prefix = longer
     return prefix
 
@@ -163,6 +169,8 @@ def _cut_within_budget(
     if prefix.layers:
         estimate = budget.needs(prefix.trained(layers))
         figures = {"memory_budget_mb": budget.limit, "estimated_mb": estimate}
+        if budget.passes_over:
+            figures["layers_passed_over"] = prefix.passed_over
         return replace(prefix, figures=figures)
     first = layers[order[0]]
     least = 1 if by_channels and channels_of(first) else None
@@ -199,7 +207,7 @@ def _with_channels(
 
 def _with(prefix: LayerPrefix, index: int, count: Optional[int]) -> LayerPrefix:
     counts = _without_none({**prefix.counts, index: count})
-    return LayerPrefix((*prefix.layers, index), counts, index)
+    return replace(prefix, layers=(*prefix.layers, index), counts=counts, last=index)
 
 
 def _limited(layer: Layer, rho_ch: float) -> Optional[int]:

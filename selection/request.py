@@ -24,11 +24,14 @@ class MemoryBudget:
         needs: what is trained -> the estimated peak of a training step on it, MB.
         measured: what is trained -> the same as measured here, which takes seconds; None where
             nobody can.
+        passes_over: a layer that does not fit is left out, and those after it are tried; without,
+            it is the end.
     """
 
     limit: float
     needs: Callable[[Sequence[Trained]], float]
     measured: Optional[Callable[[Sequence[Trained]], float]] = None
+    passes_over: bool = False
 
     def fits(self, trained: Sequence[Trained]) -> bool:
         """Whether training that stays within the limit."""

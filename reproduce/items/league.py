@@ -16,10 +16,11 @@ from reproduce.league.protocol import (
     FIRST_TASKS,
     IMAGES,
     LEADERS,
+    WORTH,
     first_look,
     the_rest,
 )
-from reproduce.league.standings import WORTH, Standings
+from reproduce.league.standings import Standings
 from reproduce.league.tasks import TEST_SPLIT
 from reproduce.report.cells import method_title, sources
 from reproduce.report.report import Report
@@ -130,12 +131,14 @@ def _conditions(options: Options, machines: set[str]) -> tuple[str, ...]:
         f"`{TEST_SPLIT}`, folders on all of their test pictures.",
         f"First every method is tried on the first {FIRST_TASKS} tasks with seed 0 at "
         f"{BUDGETS[0]:g} MB; then the {LEADERS} with the best mean ranks there by their "
-        "accuracy on the validation images, AdaBet and the controls on all tasks and budgets with "
-        f"{options.seeds} seeds. A rank is of methods with a value on every task on which the last "
-        "layers have one.",
+        f"accuracy on the validation images, AdaBet and the controls on all tasks with "
+        f"{options.seeds} seeds, of which the first one finds the learning rate; and last at the "
+        f"other budgets, on the tasks where full training beats the head by {WORTH:g} points. A "
+        "rank is of methods with a value on every task on which the last layers have one.",
         f"The budget is of training, with {at_a_time} images at a time; what a selection takes is "
-        "not in it. Layers are taken in the order of the criterion up to the first that does not "
-        "fit; AdaBet, its ablations and TraDy then take channels of that one. Train types that "
+        "not in it. Layers are taken in the order of the criterion, without those that do not fit "
+        "(`--fill_budget`); AdaBet, its ablations and TraDy take channels of the first one that "
+        "does not, and it is the end of the last layers. Train types that "
         "take no budget (full training, the norms and biases, ElasticTrainer) go an image at a "
         "time, with the steps of a whole mini-batch in less memory and more time, and stand in "
         "each budget that their measured peak fits, as the head does.",

@@ -2,17 +2,20 @@
 
 Every run starts from the same trained head of its task and seed (linear probing, then fine-tuning:
 Kumar et al., ICLR 2022), takes the learning rate that does best on a validation split among a few
-(never on the test set), and clips its gradients, since without that the layers that AdaBet selects
-blow up (docs/method.md). What differs is which layers it trains: as many as the memory budget
-allows, in the order of the criterion, with as many images at a time. What takes no budget goes an
-image at a time: full training so is the control that every saving is held against.
+(never on the test set; the first seed finds it, the others take it), and clips its gradients, since
+without that the layers that AdaBet selects blow up (docs/method.md). What differs is which layers
+it trains: as many as the memory budget allows, in the order of the criterion, with as many images
+at a time. What takes no budget goes an image at a time: full training so is the control that every
+saving is held against.
 
 First every method is tried on the first two tasks, at the first budget, with one seed. Then the
-leaders, by their accuracy on validation images, and the controls, on all tasks, budgets and seeds.
+leaders, by their accuracy on validation images, and the controls, on all tasks and seeds; and last
+at the other budgets, on the tasks that can tell layers apart.
 """
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Optional
@@ -30,7 +33,8 @@ from selection.registry import train_type_named
 IMAGES = {50.0: 8, 25.0: 2, 100.0: 8}
 BUDGETS = tuple(IMAGES)
 FIRST_TASKS = 2
-LEADERS = 5
+LEADERS = 4
+WORTH = 3.0  # points by which full training has to beat the head for a task to tell layers apart
 ADABET, LAST_K = "act_norm_betti_train", "last_k_training"
 FULL, HEAD = "full_training", "traditional_tl_training"
 # What every task and seed gets beside the leaders.
@@ -57,6 +61,9 @@ _OWN: dict[str, dict[str, Any]] = {
     "betti_knapsack_train": {"knapsack": "memory"},
     "trady_training": {"rho_ch": 0.25},
 }
+# Whose layers end at the first that does not fit: it is what their name says; and one that fills
+# its budget anyway. Who takes channels takes some of that one; all others pass it over.
+_IN_ONE_PIECE = ("last_k_training", "bias_plus_last_k_training", "betti_knapsack_train")
 
 
 class Entry(NamedTuple):
@@ -72,7 +79,8 @@ class Entry(NamedTuple):
         if self.budget is None:
             return {**own, "micro_batch": self.micro_batch}
         limit = {"memory_budget": self.budget, "budget_for": "training"}
-        return {**own, **limit, "micro_batch": IMAGES[self.budget]}
+        fills = self.method not in _IN_ONE_PIECE and not train_type_named(self.method).by_channels
+        return {**own, **limit, "fill_budget": fills, "micro_batch": IMAGES[self.budget]}
 
 
 def entries(method: str) -> list[Entry]:
@@ -93,8 +101,13 @@ def tasks_of(options: Options) -> list[Task]:
     return [task_named(name) for name in options.tasks]
 
 
-def spec(options: Options, task: Task, entry: Entry, seed: int) -> RunSpec:
+def spec(
+    options: Options, task: Task, entry: Entry, seed: int = 0, rate: Optional[float] = None
+) -> RunSpec:
     """One run.
+
+    Args:
+        rate: the learning rate; None to look for it.
 
     Raises:
         UserError: more than one backbone is asked for.
@@ -108,46 +121,85 @@ def spec(options: Options, task: Task, entry: Entry, seed: int) -> RunSpec:
     epochs = options.epochs or EPOCHS
     length = {"num_epochs": epochs, "eval_every": epochs}
     flags = {**COMMON, **length, **task.flags(), **entry.flags()}
+    if rate is not None:
+        flags["learning_rate"] = rate
     return options.spec(model, task.dataset, entry.method, seed, **flags)
+
+
+def runs_by_seed(options: Options, store: Store, task: Task, entry: Entry) -> dict[int, RunSpec]:
+    """Those of ``entry`` on ``task``: of the first seed alone until it has found a rate."""
+    first = spec(options, task, entry)
+    found = {0: first}
+    if store.state(first) == "done":
+        rate = store.result(first)["tuning"]["learning_rate"]
+        found.update((seed, spec(options, task, entry, seed, rate)) for seed in _others(options))
+    return found
+
+
+def _others(options: Options) -> range:
+    return range(1, max(1, options.seeds))
 
 
 def first_look(options: Options) -> list[RunSpec]:
     """Every method on the first tasks, at the first budget, with one seed."""
-    made = [one for method in options.methods for one in entries(method)]
-    some = [one for one in made if one.budget in (BUDGETS[0], None)]
-    return _in_order(options, some, tasks_of(options)[:FIRST_TASKS], (0,))
+    tasks = tasks_of(options)[:FIRST_TASKS]
+    return [spec(options, task, one) for task in tasks for one in _at_first(options.methods)]
+
+
+def _at_first(methods: Sequence[str]) -> list[Entry]:
+    """Their entries at the first budget; what takes no budget comes with them."""
+    made = [one for method in methods for one in entries(method)]
+    return [one for one in made if one.budget in (BUDGETS[0], None)]
 
 
 def the_rest(options: Options, store: Store) -> list[RunSpec]:
-    """Leaders and controls on all tasks and seeds; nothing before the first look is over."""
+    """Leaders and controls at the first budget, then at the others where layers matter.
+
+    Nothing of either comes before what it depends on is over, and no other seed before the first.
+    """
     # A run that failed is over, too: another attempt is made with --retry_failed or the next call.
     if any(_is_to_come(store, run) for run in first_look(options)):
         return []
     methods = [*leaders(options, store), *(one for one in CONTROLS if one in options.methods)]
-    made = [one for method in methods for one in entries(method)]
-    return _in_order(options, made, tasks_of(options), seeds_of(options))
+    found = _in_order(options, store, tasks_of(options), _at_first(methods))
+    if any(_is_to_come(store, run) for run in found):
+        return found
+    telling = [task for task in tasks_of(options) if tells_layers_apart(options, store, task)]
+    for budget in BUDGETS[1:]:
+        made = [one for method in methods for one in entries(method) if one.budget == budget]
+        found += _in_order(options, store, telling, made)
+    return found
 
 
 def _is_to_come(store: Store, run: RunSpec) -> bool:
     return store.state(run) == "missing" and store.failure(run) is None
 
 
-def seeds_of(options: Options) -> range:
-    """0, 1, ..."""
-    return range(max(1, options.seeds))
-
-
 def _in_order(
-    options: Options, made: Sequence[Entry], tasks: Sequence[Task], seeds: Sequence[int]
+    options: Options, store: Store, tasks: Sequence[Task], made: Sequence[Entry]
 ) -> list[RunSpec]:
-    """Whole tables first, so that a sweep that is stopped can be read: by budget, seed, task."""
-    runs = []
-    for budget in BUDGETS:
-        for seed in seeds:
-            # What takes no budget comes with the first.
-            some = [one for one in made if (one.budget or BUDGETS[0]) == budget]
-            runs += [spec(options, task, one, seed) for task in tasks for one in some]
-    return runs
+    """Whole tables first, so that a sweep that is stopped can be read: by seed, then task."""
+    rows = [runs_by_seed(options, store, task, one) for task in tasks for one in made]
+    return [row[seed] for seed in (0, *_others(options)) for row in rows if seed in row]
+
+
+def gain_of_training(options: Options, store: Store, task: Task) -> Optional[float]:
+    """Points by which full training beats the trained head, the mean of its seeds; None unknown."""
+    means = []
+    for method in (FULL, HEAD):
+        (entry,) = entries(method)
+        runs = runs_by_seed(options, store, task, entry).values()
+        known = [value for run in runs if (value := accuracy_of(store, run)) is not None]
+        if not known:
+            return None
+        means.append(statistics.fmean(known))
+    return means[0] - means[1]
+
+
+def tells_layers_apart(options: Options, store: Store, task: Task) -> bool:
+    """Whether it is known that training more than the head matters on ``task``."""
+    gain = gain_of_training(options, store, task)
+    return gain is not None and gain >= WORTH
 
 
 def leaders(options: Options, store: Store) -> list[str]:
@@ -163,7 +215,7 @@ def leaders(options: Options, store: Store) -> list[str]:
     ]
     values = {
         method: [
-            validation_accuracy(store, spec(options, task, Entry(method, BUDGETS[0]), 0))
+            validation_accuracy(store, spec(options, task, Entry(method, BUDGETS[0])))
             for task in tasks
         ]
         for method in candidates

@@ -10,16 +10,15 @@ from typing import NamedTuple, Optional
 from reproduce.item import Options
 from reproduce.league.protocol import (
     BUDGETS,
-    FULL,
-    HEAD,
     LAST_K,
     Entry,
     accuracy_of,
     entries,
+    gain_of_training,
     is_criterion,
-    seeds_of,
-    spec,
+    runs_by_seed,
     tasks_of,
+    tells_layers_apart,
     training_seconds,
 )
 from reproduce.league.tasks import Task
@@ -28,7 +27,6 @@ from reproduce.store.runs import RunSpec, Store
 from selection.registry import train_type_named
 
 EQUAL = 0.05  # measured peaks that lie no farther apart are called equal
-WORTH = 3.0  # points by which full training has to beat the head for a task to tell layers apart
 
 
 @dataclass(frozen=True)
@@ -40,13 +38,13 @@ class Standing:
         megabytes: the allocator's peak in training, the mean of the seeds; None where it was not
             measured.
         seconds: of training what is selected, the mean of the seeds.
-        rates: learning rates that were taken, one for each seed.
+        rate: the learning rate that the first seed found and all took; None before that.
     """
 
     accuracy: Mapping[int, float]
     megabytes: Optional[float]
     seconds: Optional[float]
-    rates: tuple[float, ...]
+    rate: Optional[float]
 
     @property
     def mean(self) -> Optional[float]:
@@ -84,8 +82,11 @@ class Standings:
         self._found: dict[tuple[Task, Entry], Standing] = {}
 
     def runs(self, task: Task, entry: Entry) -> list[RunSpec]:
-        """One for each seed."""
-        return [spec(self._options, task, entry, seed) for seed in seeds_of(self._options)]
+        """One for each seed of which it can be told."""
+        return list(self._by_seed(task, entry).values())
+
+    def _by_seed(self, task: Task, entry: Entry) -> dict[int, RunSpec]:
+        return runs_by_seed(self._options, self.store, task, entry)
 
     def all_runs(self) -> list[RunSpec]:
         """Everything that is looked at here, whether it was run or not."""
@@ -105,7 +106,7 @@ class Standings:
     def _read(self, task: Task, entry: Entry) -> Standing:
         accuracy: dict[int, float] = {}
         results, seconds = [], []
-        for seed, run in zip(seeds_of(self._options), self.runs(task, entry)):
+        for seed, run in self._by_seed(task, entry).items():
             value = accuracy_of(self.store, run)
             if value is not None:
                 accuracy[seed] = value
@@ -116,7 +117,7 @@ class Standings:
             accuracy,
             _mean(one["memory"]["measured_allocator"]["training"] for one in results),
             _mean(seconds),
-            tuple(rates),
+            rates[0] if rates else None,
         )
 
     def all_entries(self) -> list[tuple[str, Entry]]:
@@ -154,8 +155,7 @@ class Standings:
 
     def gain_of_training(self, task: Task) -> Optional[float]:
         """Points by which full training beats the trained head."""
-        full, head = (self.of(task, *entries(method)).mean for method in (FULL, HEAD))
-        return full - head if full is not None and head is not None else None
+        return gain_of_training(self._options, self.store, task)
 
     def beyond_last_k(self, method: str, budget: float, task: Task) -> Optional[Beyond]:
         """None where not both are done with a seed in common."""
@@ -178,12 +178,8 @@ class Standings:
         return Beyond(statistics.fmean(differences), spread, more)
 
     def counting(self) -> list[Task]:
-        """Tasks on which full training beats the head by :data:`WORTH` points."""
-        return [
-            task
-            for task in self.tasks
-            if (gain := self.gain_of_training(task)) is not None and gain >= WORTH
-        ]
+        """Tasks on which full training beats the head by ``protocol.WORTH`` points."""
+        return [task for task in self.tasks if tells_layers_apart(self._options, self.store, task)]
 
     def wins(self, method: str) -> dict[str, list[float]]:
         """By name of a counting task, the budgets at which ``method`` wins against the last layers.

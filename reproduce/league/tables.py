@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Optional
 
-from reproduce.league.protocol import BUDGETS, LAST_K, Entry
-from reproduce.league.standings import EQUAL, WORTH, Beyond, Standing, Standings
+from reproduce.league.protocol import BUDGETS, LAST_K, WORTH, Entry
+from reproduce.league.standings import EQUAL, Beyond, Standings
 from reproduce.league.tasks import Task
 from reproduce.report.cells import method_title, why_missing
 from reproduce.report.ranks import half_interval
@@ -85,7 +85,10 @@ def rate_table(standings: Standings) -> Table:
         cells = []
         for task in standings.tasks:
             standing = standings.of(task, entry)
-            cells += [_rates(standing), _one(standing.seconds)]
+            cells += [
+                Cell(text="" if standing.rate is None else f"{standing.rate:g}"),
+                _one(standing.seconds),
+            ]
         if any(cell.ours or cell.text for cell in cells):
             rows.append((entry_title(method, entry), tuple(cells)))
     return Table(
@@ -97,10 +100,6 @@ def rate_table(standings: Standings) -> Table:
         rows=tuple(rows),
         digits=0,
     )
-
-
-def _rates(standing: Standing) -> Cell:
-    return Cell(text=", ".join(f"{rate:g}" for rate in standing.rates), missing="")
 
 
 def _one(value: Optional[float]) -> Cell:

@@ -36,6 +36,7 @@ ADDED_SETTINGS: Mapping[str, Any] = {
     "split_seed": 0,
     "knapsack": "time",
     "budget_for": "run",
+    "fill_budget": False,
     "head_epochs": 0,
     "head_learning_rate": None,
     "warmup_epochs": 0,

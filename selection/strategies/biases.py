@@ -134,7 +134,7 @@ def _within(
             f"--memory_budget {budget.limit:g} leaves no room for the biases and the head, which "
             f"take {least:.2f} MB; allow that, or use a smaller --batch_size"
         )
-    both = MemoryBudget(budget.limit, with_biases)
+    both = MemoryBudget(budget.limit, with_biases, passes_over=budget.passes_over)
     prefix = cut_at_budget(layers, order, both)
     needs = with_biases(prefix.trained(layers))
     return replace(prefix, figures={"memory_budget_mb": budget.limit, "estimated_mb": needs})

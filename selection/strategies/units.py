@@ -89,13 +89,18 @@ def units_of(layers: Sequence[Layer]) -> list[Unit]:
 
 
 def _within(budget: MemoryBudget, layers: Sequence[Layer], order: Sequence[Unit]) -> list[Unit]:
-    """The head, and of ``order`` as many as fit beside it, up to the first that does not."""
+    """The head, and of ``order`` as many as fit beside it, up to the first that does not.
+
+    Or without those that do not, of a budget that passes over them.
+    """
     head = (layers[-1].index,)
     taken: list[Unit] = []
     trained: list = []
     for unit in [head, *(unit for unit in order if unit != head)]:
         longer = [*trained, *(one for at in unit for one in trained_of(layers[at]))]
         if not budget.fits(longer):
+            if budget.passes_over and taken:
+                continue
             break
         taken.append(unit)
         trained = longer

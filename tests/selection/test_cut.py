@@ -82,9 +82,10 @@ def test_a_share_is_a_prefix_and_the_head(case, rho, always_head, rho_ch):
     some.integers(0, 150),
     some.booleans(),
     some.booleans(),
+    some.booleans(),
 )
 def test_a_budget_takes_what_one_more_after_another_would(
-    case, costs, limit, always_head, by_channels
+    case, costs, limit, always_head, by_channels, passes_over
 ):
     """Against the obvious way, which tries one channel more as long as that fits."""
     layers, order = case
@@ -97,7 +98,7 @@ def test_a_budget_takes_what_one_more_after_another_would(
         )
         return sum(price[one.layer.index] * count for one, count in zip(trained, channels))
 
-    budget = MemoryBudget(float(limit), needs)
+    budget = MemoryBudget(float(limit), needs, passes_over=passes_over)
     prefix = cut_at_budget(layers, order, budget, always_head=always_head, by_channels=by_channels)
     head, left = len(layers) - 1, limit
     taken, counts = [], {}
@@ -106,6 +107,8 @@ def test_a_budget_takes_what_one_more_after_another_would(
         whole = layers[index].channels or 1
         fitting = min(whole, left // price[index])
         if fitting < whole:
+            if passes_over:
+                continue
             if by_channels and fitting:
                 taken.append(index)
                 counts[index] = fitting

@@ -26,6 +26,10 @@ REFUSED = {
     "--head_epochs 2 --select_only": "does nothing with --select_only, which selects from the head",
     "--head_epochs 2 --stability 2": "does not go with --stability, which compares selections",
     "--budget_for training": "--budget_for training goes with --memory_budget",
+    "--fill_budget": "--fill_budget goes with --memory_budget",
+    "--fill_budget --memory_budget 9 --knapsack memory --train_type betti_knapsack_train": (
+        "--fill_budget does nothing with --train_type betti_knapsack_train"
+    ),
     "--knapsack memory --memory_budget 9": "goes with --train_type betti_knapsack_train, not with",
     "--knapsack memory --train_type betti_knapsack_train": "goes with --memory_budget, which it",
     "--memory_budget 9 --train_type betti_knapsack_train": "does not go with --knapsack time, the",

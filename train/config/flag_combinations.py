@@ -186,9 +186,15 @@ RULES: tuple[Rule, ...] = (
         ),
     ),
     Rule(
-        ("budget_for",),
+        ("budget_for", "fill_budget"),
         "goes with --memory_budget",
         lambda config: config.memory_budget is not None,
+    ),
+    Rule(
+        ("fill_budget",),
+        "does nothing with --train_type betti_knapsack_train, which fills its budget anyway",
+        lambda config: config.train_type != "betti_knapsack_train",
+        depends_on="train_type",
     ),
     Rule(
         ("memory_budget",),

@@ -145,6 +145,10 @@ class RunConfig:
         "its training alone",
         BudgetScope,
     )
+    fill_budget: bool = _switch(
+        "with --memory_budget, pass over a layer that does not fit and try those after it, in "
+        "place of ending there"
+    )
     rho_ch: float = _flag(
         1.0, "share of the output channels to train in each selected layer, above 0 to 1", float
     )

@@ -42,6 +42,7 @@ def memory_budget(config: RunConfig, network: Network) -> Optional[MemoryBudget]
         limit=config.memory_budget,
         needs=lambda trained: MARGIN * least_training_memory(config, network, trained),
         measured=lambda trained: measured_training_memory(config, network, trained),
+        passes_over=config.fill_budget,
     )
 
 
