@@ -67,6 +67,7 @@ def _build(store: Store, options: Options) -> Report:
             tables.gain_table(standings),
             *(tables.accuracy_table(standings, budget) for budget in sorted(BUDGETS)),
             tables.against_last_k_table(standings),
+            tables.choice_table(standings, BUDGETS[0]),
             tables.memory_table(standings),
             tables.rate_table(standings),
         ),

@@ -35,11 +35,11 @@ BUDGETS = tuple(IMAGES)
 FIRST_TASKS = 2
 LEADERS = 4
 WORTH = 3.0  # points by which full training has to beat the head for a task to tell layers apart
-ADABET, LAST_K = "act_norm_betti_train", "last_k_training"
+ADABET, LAST_K, SMALLEST = "act_norm_betti_train", "last_k_training", "smallest_k_training"
 FULL, HEAD = "full_training", "traditional_tl_training"
 # What every task and seed gets beside the leaders.
 CONTROLS = (
-    *(LAST_K, "random_k_training", "smallest_k_training", "fisher_training", "elastic_training"),
+    *(LAST_K, "random_k_training", SMALLEST, "fisher_training", "elastic_training"),
     *(HEAD, FULL),
 )
 # --micro_batch of what takes no budget, so that the budgets can hold it: the steps are those of a

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
+from common.overlap import jaccard
 from reproduce.item import Options
 from reproduce.league.protocol import (
     BUDGETS,
@@ -38,12 +39,14 @@ class Standing:
         megabytes: the allocator's peak in training, the mean of the seeds; None where it was not
             measured.
         seconds: of training what is selected, the mean of the seeds.
+        selected: indices of the layers that were trained, by seed.
         rate: the learning rate that the first seed found and all took; None before that.
     """
 
     accuracy: Mapping[int, float]
     megabytes: Optional[float]
     seconds: Optional[float]
+    selected: Mapping[int, frozenset[int]]
     rate: Optional[float]
 
     @property
@@ -105,11 +108,15 @@ class Standings:
 
     def _read(self, task: Task, entry: Entry) -> Standing:
         accuracy: dict[int, float] = {}
+        selected: dict[int, frozenset[int]] = {}
         results, seconds = [], []
         for seed, run in self._by_seed(task, entry).items():
             value = accuracy_of(self.store, run)
             if value is not None:
                 accuracy[seed] = value
+                layers = self.store.selected(run)
+                if layers is not None:
+                    selected[seed] = frozenset(layers)
                 results.append(self.store.result(run))
                 seconds.append(training_seconds(self.store, run))
         rates = [one["tuning"]["learning_rate"] for one in results if one.get("tuning")]
@@ -117,6 +124,7 @@ class Standings:
             accuracy,
             _mean(one["memory"]["measured_allocator"]["training"] for one in results),
             _mean(seconds),
+            selected,
             rates[0] if rates else None,
         )
 
@@ -176,6 +184,12 @@ class Standings:
             and ours.megabytes > theirs.megabytes * (1 + EQUAL)
         )
         return Beyond(statistics.fmean(differences), spread, more)
+
+    def overlap(self, first: str, other: str, budget: float, task: Task) -> Optional[float]:
+        """Jaccard's, of what two methods train at a budget, the mean over the seeds of both."""
+        both = [self.standing(one, budget, task) for one in (first, other)]
+        ours, theirs = (one.selected if one is not None else {} for one in both)
+        return _mean(jaccard(ours[seed], theirs[seed]) for seed in ours if seed in theirs)
 
     def counting(self) -> list[Task]:
         """Tasks on which full training beats the head by ``protocol.WORTH`` points."""

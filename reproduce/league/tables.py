@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Optional
 
-from reproduce.league.protocol import BUDGETS, LAST_K, WORTH, Entry
+from reproduce.league.protocol import BUDGETS, LAST_K, SMALLEST, WORTH, Entry
 from reproduce.league.standings import EQUAL, Beyond, Standings
 from reproduce.league.tasks import Task
 from reproduce.report.cells import method_title, why_missing
@@ -132,6 +133,36 @@ def _beyond(found: Optional[Beyond]) -> Cell:
     known = found.spread < float("inf")
     words = [f"spread {number(found.spread, 1)}" if known else "one seed"]
     return Cell((found.points,), text=", ".join([*words, *["more memory"] * found.takes_more]))
+
+
+def choice_table(standings: Standings, budget: float) -> Table:
+    """How many layers each method trains, and how far they are those of the plainest two rules."""
+    rows = []
+    for method in standings.methods:
+        counts = [
+            float(len(layers))
+            for task in standings.tasks
+            if (standing := standings.standing(method, budget, task)) is not None
+            for layers in standing.selected.values()
+        ]
+        cells = [Cell((statistics.fmean(counts),)) if counts else Cell(missing=NOT_HERE)]
+        for other in (LAST_K, SMALLEST):
+            found = [standings.overlap(method, other, budget, task) for task in standings.tasks]
+            known = [one for one in found if one is not None]
+            cells.append(Cell((statistics.fmean(known),)) if known else Cell(missing=NOT_HERE))
+        if counts:
+            rows.append((method_title(method), tuple(cells)))
+    return Table(
+        title=f"What is trained at {budget:g} MB",
+        corner="trained",
+        columns=(
+            "layers",
+            *(f"overlap with {method_title(other)}" for other in (LAST_K, SMALLEST)),
+        ),
+        rows=tuple(rows),
+        unit="layers, and Jaccard's overlap from 0 to 1; means over tasks and seeds",
+        digits=2,
+    )
 
 
 def gain_table(standings: Standings) -> Table:

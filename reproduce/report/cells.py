@@ -14,7 +14,7 @@ from common.wording import count
 from reproduce.item import Options
 from reproduce.paper_values import DATASET_TITLES, METHOD_TITLES, MODEL_TITLES
 from reproduce.report.tables import Cell
-from reproduce.store.runs import RunSpec, Store
+from reproduce.store.runs import RunSpec, Store, selected_layers
 from train.config.paper_constants import NUM_EPOCHS
 
 # ElasticTrainer's rho is a share of time, not of layers: it gets its authors' default.
@@ -101,7 +101,8 @@ def sources(
     """What a report says about its runs that are done or failed.
 
     Without paths, so that reports can be published. ``record`` is what came out of the run:
-    ``result.json``, and the lines of ``metrics.jsonl`` and ``selections.jsonl``.
+    ``result.json``, the lines of ``metrics.jsonl`` and ``selections.jsonl``, and which layers the
+    last selection took.
 
     Args:
         folders: of other runs in the store that are done.
@@ -134,6 +135,7 @@ def _source(folder: Path) -> dict[str, Any]:
             "result": result,
             "metrics": read_lines(folder / "metrics.jsonl"),
             "selections": read_lines(folder / "selections.jsonl"),
+            "selected": selected_layers(folder),
         },
     }
 

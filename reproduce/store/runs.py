@@ -253,6 +253,13 @@ class Store:
         """:meth:`about` of every run that is there, by name."""
         return map(read_json, sorted(self.root.glob("*/sweep.json")))
 
+    def selected(self, spec: RunSpec) -> Optional[list[int]]:
+        """Indices of the layers of the latest selection; None where that is not known."""
+        reported = self.reported(spec)
+        if reported is None:
+            return selected_layers(self.directory(spec))
+        return reported.source["record"].get("selected")
+
     def metrics(self, spec: RunSpec) -> list[dict]:
         """The lines of ``metrics.jsonl``, one per epoch; empty where nothing was trained."""
         return self._lines(spec, "metrics.jsonl")
@@ -283,6 +290,15 @@ class Store:
     def _lines(self, spec: RunSpec, name: str) -> list[dict]:
         reported = self.reported(spec)
         return read_lines(self.directory(spec) / name) if reported is None else reported.lines[name]
+
+
+def selected_layers(run: Path) -> Optional[list[int]]:
+    """Indices of the layers that a run selected last; None where it selected none."""
+    try:
+        rows = read_json(run / "selection.json")["layers"]
+    except FileNotFoundError:
+        return None
+    return [row["index"] for row in rows if row["selected"]]
 
 
 def hash_of(configuration: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ def test_recorded_runs_count_as_done_and_say_the_same(tmp_path):
     again = Store(there, reported_runs(write_report(report, str(tmp_path / "reports"), META)))
     assert again.state(wanted) == "done" and again.state(spec(4, num_epochs=1)) == "missing"
     assert again.result(wanted) == here.result(wanted)
+    assert again.selected(wanted) == here.selected(wanted) != []
     assert again.metrics(wanted) == here.metrics(wanted) != []
     assert again.about(wanted)["seconds"] == here.about(wanted)["seconds"]
     assert sources(again, [wanted]) == sources(here, [wanted])
