@@ -6,7 +6,8 @@ import math
 
 from common.errors import UserError
 from train.checkpoint.every import parse_every
-from train.config.flag_combinations import RULES, Rule, as_typed, asks_for
+from train.config.flag_combinations import RULES, as_typed, asks_for
+from train.config.rule import Rule
 from train.config.run_config import TUNE, RunConfig
 
 _RANGES = (

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Optional
 
-from common.flag_value import FlagValue
 from models.frozen_mode import FrozenMode
 from models.preprocessing import Preprocessing
 from models.recompute import Recompute
@@ -21,78 +18,11 @@ from train.config import our_constants as ours
 from train.config import paper_constants as paper
 from train.config.budget_scope import BudgetScope
 from train.config.export_format import ExportFormat
+from train.config.flag_field import flag, switch
 from train.config.shift_name import ShiftName
 from train.features.kept_mode import KeptMode
 
 TUNE = "tune"  # a value of --learning_rate
-
-
-def _word_of(kind: type[FlagValue]) -> Callable[[str], Any]:
-    """An argparse type: a word of an enumeration."""
-
-    def parse(text: str) -> Any:
-        try:
-            return kind(text)
-        except ValueError as error:
-            words = ", ".join(map(repr, kind))
-            message = f"invalid choice: {text!r} (choose from {words})"
-            raise argparse.ArgumentTypeError(message) from error
-
-    return parse
-
-
-def _or_auto(convert: Callable[[str], Any]) -> Callable[[str], Any]:
-    """An argparse type in which the word ``auto`` (None) is valid beside ``convert``'s values."""
-
-    def parse(text: str) -> Any:
-        return None if text == "auto" else convert(text)
-
-    parse.__name__ = f"{convert.__name__} or auto"  # argparse shows this in its error
-    return parse
-
-
-def _or_word(word: str, convert: Callable[[str], Any]) -> Callable[[str], Any]:
-    """An argparse type in which ``word``, as it is, is valid beside ``convert``'s values."""
-
-    def parse(text: str) -> Any:
-        return word if text == word else convert(text)
-
-    parse.__name__ = f"{convert.__name__} or {word}"
-    return parse
-
-
-def _flag(
-    default: Any,
-    text: str,
-    kind: type = str,
-    *,
-    auto: bool = False,
-    word: Optional[str] = None,
-    **options: Any,
-) -> Any:
-    """A field that is a flag.
-
-    Args:
-        kind: ``int``, ``float``, ``str`` or an enumeration of words.
-        auto: the word ``auto`` (None) is valid beside its values.
-        word: another one that is.
-        options: further arguments of ``argparse.ArgumentParser.add_argument``.
-    """
-    convert: Callable[[str], Any] = kind
-    if issubclass(kind, FlagValue):
-        convert = _word_of(kind)
-        words = ",".join([*(["auto"] * auto), *kind])
-        options.setdefault("metavar", f"{{{words}}}")
-    if auto:
-        convert = _or_auto(convert)
-    if word is not None:
-        convert = _or_word(word, convert)
-    metadata = {"help": text, "type": convert, "json": kind, "word": word, "argparse": options}
-    return field(default=default, metadata=metadata)
-
-
-def _switch(text: str) -> Any:
-    return field(default=False, metadata={"help": text, "argparse": {}})
 
 
 @dataclass(frozen=True)
@@ -104,28 +34,28 @@ class RunConfig:
     until that was done (``train/run/tuning.py``).
     """
 
-    model_name: str = _flag(
+    model_name: str = flag(
         "resnet50",
         f"the pre-trained network: {', '.join(BACKBONES)}, another one of tf.keras.applications, "
         "or the path of a whole Keras model (.keras, .h5, SavedModel)",
     )
-    keep_head: bool = _switch("train a model from a file with its own classifier, not a new head")
-    preprocessing: Optional[Preprocessing] = _flag(
+    keep_head: bool = switch("train a model from a file with its own classifier, not a new head")
+    preprocessing: Optional[Preprocessing] = flag(
         None,
         "what a model from a file expects of RGB pixels in [0, 255], in Keras' words (auto: by its "
         "own layers, or the name that Keras gave it)",
         Preprocessing,
         auto=True,
     )
-    dataset_name: str = _flag(
+    dataset_name: str = flag(
         "oxford_flowers102",
         "any TFDS image-classification set, 'folder' (pictures in --data_dir, docs/pictures.md) or "
         "'digits'",
     )
-    train_type: str = _flag(
+    train_type: str = flag(
         "act_norm_betti_train", "how the layers to train are chosen: " + ", ".join(TRAIN_TYPES)
     )
-    rho: Optional[float] = _flag(
+    rho: Optional[float] = flag(
         None,
         "share of the layers to train, 0 to 1 (elastic_training and betti_knapsack_train: of full "
         "training's step time; "
@@ -133,44 +63,44 @@ class RunConfig:
         float,
         auto=True,
     )
-    memory_budget: Optional[float] = _flag(
+    memory_budget: Optional[float] = flag(
         None,
         "MB (1e6 bytes) that the run may take, in place of --rho: layers are taken by score "
         "while the estimate fits, then channels of the next one",
         float,
     )
-    budget_for: BudgetScope = _flag(
+    budget_for: BudgetScope = flag(
         BudgetScope.RUN,
         "what --memory_budget is a limit of: the whole run, selection and evaluation included, or "
         "its training alone",
         BudgetScope,
     )
-    fill_budget: bool = _switch(
+    fill_budget: bool = switch(
         "with --memory_budget, pass over a layer that does not fit and try those after it, in "
         "place of ending there"
     )
-    rho_ch: float = _flag(
+    rho_ch: float = flag(
         1.0, "share of the output channels to train in each selected layer, above 0 to 1", float
     )
-    batch_size: int = _flag(paper.BATCH_SIZE, "training mini-batch", int)
-    micro_batch: Optional[int] = _flag(
+    batch_size: int = flag(paper.BATCH_SIZE, "training mini-batch", int)
+    micro_batch: Optional[int] = flag(
         None,
         "images computed at a time; their gradients add up to the step of the whole mini-batch, in "
         "the memory of so many images (auto: the whole, or as many as keep to --memory_budget)",
         int,
         auto=True,
     )
-    eval_batch_size: Optional[int] = _flag(
+    eval_batch_size: Optional[int] = flag(
         None,
         "evaluation mini-batch (auto: 16, fewer where training takes less memory than that would)",
         int,
         auto=True,
     )
-    input_size: int = _flag(None, "image side in pixels (auto: 224, digitnet 32)", int, auto=True)
-    num_epochs: int = _flag(paper.NUM_EPOCHS, "epochs; 0 only evaluates", int)
-    max_steps: Optional[int] = _flag(None, "end training after so many steps", int)
-    eval_every: int = _flag(1, "epochs between evaluations; the last is always evaluated", int)
-    learning_rate: float = _flag(
+    input_size: int = flag(None, "image side in pixels (auto: 224, digitnet 32)", int, auto=True)
+    num_epochs: int = flag(paper.NUM_EPOCHS, "epochs; 0 only evaluates", int)
+    max_steps: Optional[int] = flag(None, "end training after so many steps", int)
+    eval_every: int = flag(1, "epochs between evaluations; the last is always evaluated", int)
+    learning_rate: float = flag(
         None,
         "initial learning rate (auto: the paper's for model and data set; tune: the best of a "
         "few, tried for some epochs each on --validation_split)",
@@ -178,41 +108,41 @@ class RunConfig:
         auto=True,
         word=TUNE,
     )
-    head_epochs: int = _flag(
+    head_epochs: int = flag(
         0, "train the head alone for so many epochs first, then what was selected with it", int
     )
-    head_learning_rate: float = _flag(
+    head_learning_rate: float = flag(
         None,
         f"initial learning rate of --head_epochs (auto: {ours.HEAD_LEARNING_RATE:g})",
         float,
         auto=True,
     )
-    warmup_epochs: int = _flag(
+    warmup_epochs: int = flag(
         0, "of --num_epochs, those in which the learning rate rises before it falls", int
     )
-    clip_norm: Optional[float] = _flag(
+    clip_norm: Optional[float] = flag(
         None, "shorten gradients to this norm, of all that is trained together", float
     )
-    clip_adaptive: Optional[float] = _flag(
+    clip_adaptive: Optional[float] = flag(
         None,
         "shorten the gradient of each output channel to this share of its weights' norm (adaptive "
         "clipping; 0.01 is usual)",
         float,
     )
-    weight_decay: float = _flag(paper.WEIGHT_DECAY, "decoupled weight decay", float)
-    rotation: Optional[float] = _flag(
+    weight_decay: float = flag(paper.WEIGHT_DECAY, "decoupled weight decay", float)
+    rotation: Optional[float] = flag(
         None,
         "largest random rotation in turns, 0 for none (auto: 0.2, digits 0.05)",
         float,
         auto=True,
     )
-    augment_draws: Optional[int] = _flag(
+    augment_draws: Optional[int] = flag(
         None,
         "draw so many flips and rotations of each training image once, and take one of them in "
         "each epoch, so that --cache_features can keep them (default: new ones in each epoch)",
         int,
     )
-    cache_features: Optional[KeptMode] = _flag(
+    cache_features: Optional[KeptMode] = flag(
         None,
         "keep what the frozen layers before the first trained one make of each image, where it has "
         "few augmentations (--rotation 0, or --augment_draws), in --cache_dir (auto: in float32, "
@@ -220,7 +150,7 @@ class RunConfig:
         KeptMode,
         auto=True,
     )
-    weights: str = _flag(
+    weights: str = flag(
         None,
         "'imagenet', 'none' or the path of a weights file (auto: imagenet; digitnet: 'digits'; a "
         "model from a file: 'file', its own)",
@@ -228,170 +158,168 @@ class RunConfig:
         auto=True,
         metavar="{imagenet,none,PATH}",
     )
-    save_weights: str = _flag(
+    save_weights: str = flag(
         "none",
         "write the retrained network to weights.h5 (a pruned one fits no backbone any more)",
         choices=("none", "best", "last"),
     )
-    export: Optional[ExportFormat] = _flag(
+    export: Optional[ExportFormat] = flag(
         None,
         "write the retrained network as a file for other programs, too: for Keras, as a "
         "SavedModel, for LiteRT, or for LiteRT as a file that trains itself (docs/device.md); "
         "keeps its weights, --save_weights last where nothing else is said",
         ExportFormat,
     )
-    export_batch: Optional[int] = _flag(
+    export_batch: Optional[int] = flag(
         None,
         "images at a time in the training step of --export litert_training (default: as many as "
         "this run computes at a time)",
         int,
     )
-    bn_mode: str = _flag(
+    bn_mode: str = flag(
         "inference",
         "batch norm by moving statistics, or 'paper': by batch statistics where the authors do",
         choices=("inference", "paper"),
     )
-    head: str = _flag(
+    head: str = flag(
         "ranked",
         "the head competes like any layer, or is always trained in addition",
         choices=("ranked", "always"),
     )
-    num_classes: Optional[int] = _flag(
+    num_classes: Optional[int] = flag(
         None,
         "checked against the data set, which decides; outputs of the head for pictures without "
         "labels",
         int,
     )
-    selection_batches: int = _flag(
+    selection_batches: int = flag(
         None, "mini-batches to pool for the selection (auto: 40 images' worth)", int, auto=True
     )
-    selection_seed: Optional[int] = _flag(
+    selection_seed: Optional[int] = flag(
         None, "draw the images of the selection with this seed (default: the first ones)", int
     )
-    select_at_epoch: int = _flag(
-        0, "select after so many epochs of full training (Figure D.9)", int
-    )
-    aggregation: str = _flag(
+    select_at_epoch: int = flag(0, "select after so many epochs of full training (Figure D.9)", int)
+    aggregation: str = flag(
         "pool",
         "Betti numbers of one pooled cloud, or (authors' code) summed over 4 mini-batches",
         choices=("pool", "sum"),
     )
-    selection_mode: Optional[SelectionMode] = _flag(
+    selection_mode: Optional[SelectionMode] = flag(
         None,
         "Betti numbers in one compiled forward pass; in strips of rows, in less memory; or by "
         "pairs of half mini-batches, in many passes (auto: the quickest within training's memory)",
         SelectionMode,
         auto=True,
     )
-    homology: Optional[HomologyMode] = _flag(
+    homology: Optional[HomologyMode] = flag(
         None,
         "b1 by ripser, or in closed form from the relative neighbourhood graph, quicker and the "
         "same number (auto: in closed form for channels and from 80 pooled images on)",
         HomologyMode,
         auto=True,
     )
-    frozen: FrozenMode = _flag(
+    frozen: FrozenMode = flag(
         FrozenMode.LEAN,
         "frozen layers keep next to nothing for the backward pass, or (stock) as TensorFlow does",
         FrozenMode,
     )
-    recompute: Optional[Recompute] = _flag(
+    recompute: Optional[Recompute] = flag(
         None,
         "of a transformer's branches, compute all once more on the way back, only what is cheap "
         "(layer norm, softmax, GELU), or none (auto: all, or as little as --memory_budget allows)",
         Recompute,
         auto=True,
     )
-    fisher: str = _flag(
+    fisher: str = flag(
         "mean",
         "Fisher information as in the authors' code or as in TinyTrain",
         choices=("mean", "tinytrain"),
     )
-    interval: int = _flag(4, "epochs between re-selections (elastic) or prunings (prune)", int)
-    profile: str = _flag(
+    interval: int = flag(4, "epochs between re-selections (elastic) or prunings (prune)", int)
+    profile: str = flag(
         "flops",
         "tensor times of elastic_training and betti_knapsack_train, by FLOPs or measured",
         choices=("flops", "measured"),
     )
-    profile_file: Optional[str] = _flag(None, "JSON file to keep these tensor times in")
-    knapsack: KnapsackMode = _flag(
+    profile_file: Optional[str] = flag(None, "JSON file to keep these tensor times in")
+    knapsack: KnapsackMode = flag(
         KnapsackMode.TIME,
         "betti_knapsack_train: tensors within --rho of a step's time, or within --memory_budget as "
         "estimated, or as measured here",
         KnapsackMode,
     )
-    step_times: bool = _switch(
+    step_times: bool = switch(
         "elastic_training: measure the time of a step beside the predicted one, which takes full "
         "training's memory"
     )
-    prune: str = _flag(
+    prune: str = flag(
         "structured",
         "prune_training: group lasso and pruned channels, or an l1 penalty alone",
         choices=("structured", "l1"),
     )
-    prune_ratio: float = _flag(
+    prune_ratio: float = flag(
         paper.LASSO_RATIO,
         "prune_training: the group lasso's share of the whole loss at the start",
         float,
     )
-    stability: int = _flag(
+    stability: int = flag(
         0, "select on so many draws of images and print their overlap (Figure 3)", int
     )
-    selection_file: Optional[str] = _flag(
+    selection_file: Optional[str] = flag(
         None, "train the layers of this selection.json instead of selecting"
     )
-    select_only: bool = _switch("stop after the selection and print why each layer was selected")
-    plan: bool = _switch(
+    select_only: bool = switch("stop after the selection and print why each layer was selected")
+    plan: bool = switch(
         "stop after the selection and print layers, memory and step time for rho 0.05 to 1.0"
     )
-    memory_accounting: str = _flag(
+    memory_accounting: str = flag(
         "estimate", "the memory figure printed first", choices=("estimate", "paper")
     )
-    data_dir: Optional[str] = _flag(
+    data_dir: Optional[str] = flag(
         None,
         "folder of prepared TFDS data (then nothing is downloaded); of pictures, or a .csv file "
         "that names them",
     )
-    download: bool = _switch("download and prepare the data set into --data_dir")
-    train_split: str = _flag("train", "split to train on")
-    test_split: str = _flag(
+    download: bool = switch("download and prepare the data set into --data_dir")
+    train_split: str = flag("train", "split to train on")
+    test_split: str = flag(
         "test",
         "split to evaluate on; with --dataset_name folder also a share to hold out, such as 0.2, "
         "of each class of --train_split",
     )
-    validation_split: Optional[float] = _flag(
+    validation_split: Optional[float] = flag(
         None,
         "hold so large a share of each class' training images out of training, and say which epoch "
         "is best by them",
         float,
     )
-    split_seed: int = _flag(0, "draws the images of such shares, whatever --seed is", int)
-    shift: Optional[ShiftName] = _flag(
+    split_seed: int = flag(0, "draws the images of such shares, whatever --seed is", int)
+    shift: Optional[ShiftName] = flag(
         None, "change all images as another camera would (docs/pictures.md)", ShiftName
     )
-    shift_severity: int = _flag(3, "how far, from 1 to 5", int)
-    shift_seed: int = _flag(0, "of --shift noise, whatever --seed is", int)
-    skip_bad_images: bool = _switch(
+    shift_severity: int = flag(3, "how far, from 1 to 5", int)
+    shift_seed: int = flag(0, "of --shift noise, whatever --seed is", int)
+    skip_bad_images: bool = switch(
         "with --dataset_name folder, leave out files that give no image, and say how many"
     )
-    cache_dir: Optional[str] = _flag(
+    cache_dir: Optional[str] = flag(
         None, "where decoded images and features are kept between runs (default: ~/.cache/adabet)"
     )
-    checkpoint_every: Optional[str] = _flag(
+    checkpoint_every: Optional[str] = flag(
         None,
         "epochs, or minutes as 10min, between checkpoints for --resume; 0 for none (auto: every "
         "epoch, and every 10 minutes within one)",
         auto=True,
         metavar="{auto,N,Nmin}",
     )
-    reuse_runs: Optional[str] = _flag(
+    reuse_runs: Optional[str] = flag(
         None,
         "folder of runs: where a finished one has trained the same layers in the same way, its "
         "epochs are taken in place of training again",
     )
-    seed: int = _flag(0, "of initialisation, shuffling, augmentation and dropout", int)
-    output_dir: str = _flag("runs", "folder of the run directories")
-    run_name: Optional[str] = _flag(
+    seed: int = flag(0, "of initialisation, shuffling, augmentation and dropout", int)
+    output_dir: str = flag("runs", "folder of the run directories")
+    run_name: Optional[str] = flag(
         None, "name of the run directory (auto: from the settings, numbered)", str, auto=True
     )
 
