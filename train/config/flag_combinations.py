@@ -135,6 +135,12 @@ RULES: tuple[Rule, ...] = (
         lambda config: config.memory_budget is not None,
     ),
     Rule(
+        ("lora_rank",),
+        "goes with --train_type lora_training",
+        lambda config: config.train_type == "lora_training",
+        depends_on="train_type",
+    ),
+    Rule(
         ("step_times",),
         "goes with --train_type elastic_training",
         lambda config: config.train_type == "elastic_training",
@@ -324,6 +330,14 @@ RULES: tuple[Rule, ...] = (
         ("export_batch",),
         "goes with --export litert_training",
         lambda config: config.export is ExportFormat.LITERT_TRAINING,
+    ),
+    Rule(
+        ("export",),
+        "does not go with --train_type lora_training, whose factors such a file has in its kernels",
+        lambda config: (
+            config.export is not ExportFormat.LITERT_TRAINING
+            or config.train_type != "lora_training"
+        ),
     ),
     Rule(
         ("skip_bad_images",),
