@@ -333,7 +333,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         ("export",),
-        "does not go with --train_type lora_training, whose factors such a file has in its kernels",
+        "does not go with --train_type lora_training, whose factors such a file cannot train",
         lambda config: (
             config.export is not ExportFormat.LITERT_TRAINING
             or config.train_type != "lora_training"
