@@ -98,15 +98,14 @@ def test_the_file_says_it_of_those_alone(network, tmp_path):
     path.write_text(json.dumps(content))
     assert load_selection(str(path), network.layers) == selection == Selection.of_json(content)
     assert with_head(selection, network) is selection
-    wrong = [
-        (-1, {"factor_rank": 0}, "at least 1"),
+    wrong: list[tuple] = [
+        ("head", {"factor_rank": 0}, "at least 1"),
         (said[0], {"channels": [0]}, "no channels"),
         ("stem_bn", {"factor_rank": 2}, "convolutions, dense layers and attention"),
     ]
     for name, changes, message in wrong:
         rows = [dict(row) for row in content["layers"]]
-        row = rows[-1] if name == -1 else next(row for row in rows if row["name"] == name)
-        row.update(changes)
+        next(row for row in rows if row["name"] == name).update(changes)
         path.write_text(json.dumps({**content, "layers": rows}))
         with pytest.raises(UserError, match=message):
             load_selection(str(path), network.layers)

@@ -15,8 +15,6 @@ from models.batch_norm import fix_batch_norm
 from models.kinds import takes_factors
 from models.layers import selectable_layers
 from models.memory.fresh_process import fresh
-from models.network import build_network
-from models.registry import BACKBONES
 from models.trained import Trained, ranks_of
 from tests.helpers import random_pixels, tiny_network
 from tests.memory_helpers import as_network, bytes_of, residual_network
@@ -167,16 +165,15 @@ def test_what_factors_add_to_the_weights():
 
 
 def peaks_and_estimates(ranks: list[Optional[int]]) -> list[tuple[float, float]]:
-    """In a process of its own: MobileNetV2's convolutions from the tenth layer on, and its head."""
-    size, found = 128, []
-    network = build_network(BACKBONES["mobilenetv2"], 5, size, "none")
-    batch = tf.constant(noise(8, size), tf.float32), tf.constant(np.arange(8) % 5, tf.int64)
-    chosen = [one for one in network.layers[10:-1] if takes_factors(one.keras_layer)]
+    """In a process of its own: all convolutions of DigitNet but the first, and its head."""
+    network, size, found = tiny_network(), 256, []
+    batch = tf.constant(noise(size, 32), tf.float32), tf.constant(np.arange(size) % 5, tf.int64)
+    chosen = [one for one in network.layers[1:-1] if takes_factors(one.keras_layer)]
     for rank in ranks:
         trained = [Trained(one.variables[0], None, one, rank) for one in chosen]
         trained += [Trained(one, None, network.head) for one in network.head.variables]
         variables = [one.variable for one in trained]
-        estimate = estimate_memory(network, variables, 8, ranks=ranks_of(trained)).total
+        estimate = estimate_memory(network, variables, size, ranks=ranks_of(trained)).total
         found.append((allocator_peak(Trainer(network, trained, RATES), batch), estimate))
         gc.collect()
     return found
@@ -186,7 +183,7 @@ def peaks_and_estimates(ranks: list[Optional[int]]) -> list[tuple[float, float]]
 def test_the_estimate_is_what_the_allocator_measures():
     ranks = [4, None]
     (peak, estimate), (whole, _) = fresh(f"{__name__}:peaks_and_estimates", ranks=ranks)
-    assert estimate == pytest.approx(peak, rel=0.15)
+    assert estimate == pytest.approx(peak, rel=0.1)
     assert peak < 0.7 * whole
 
 
