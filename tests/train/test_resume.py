@@ -37,7 +37,7 @@ RUNS = {
     "elastic": ["--train_type", "elastic_training", "--rho", "0.6", "--interval", "1"],
     "factors": [
         *("--train_type", "lora_training", "--rho", "0.6", "--learning_rate", "0.02"),
-        *("--head_epochs", "1", "--clip_adaptive", "0.1", "--micro_batch", "25"),
+        *("--head_epochs", "1", "--clip_adaptive", "0.1", "--num_epochs", "2"),
     ],
     "redraw": ["--train_type", "trady_training", "--rho", "0.3", "--rho_ch", "0.5"],
     "prune": [
