@@ -27,7 +27,7 @@ from common.errors import RunError, UserError  # noqa: E402 (TensorFlow has to b
 from memory_utils import MemoryEstimate  # noqa: E402
 from memory_utils import estimate_memory as _estimate  # noqa: E402
 from models.flat.own_model import OwnModel, own_model  # noqa: E402
-from models.trained import Trained  # noqa: E402
+from models.trained import Trained, ranks_of  # noqa: E402
 from selection.registry import TRAIN_TYPES, train_type_named  # noqa: E402
 from selection.request import SelectionRequest  # noqa: E402
 from selection.selection import LayerChoice  # noqa: E402
@@ -226,7 +226,9 @@ def retrain(  # noqa: PLR0913 - as Keras' own fit
     classes = own.network.head.activation.shape[-1]
     steps = _steps(dataset, batch_size)
     rates = LearningRateSchedule(learning_rate, weight_decay, max(1, epochs * steps))
-    trainer = Trainer(own.network, _trained(own, selection), rates, micro_batch=micro_batch)
+    trainer = Trainer(
+        own.network, _trained(own, selection), rates, seed=seed, micro_batch=micro_batch
+    )
     report = tf.keras.callbacks.CallbackList(
         list(callbacks),
         add_history=True,
@@ -283,6 +285,7 @@ def estimate_memory(
         [one.variable for one in trained],
         batch_size,
         shares={one.variable.ref(): one.share for one in trained},
+        ranks=ranks_of(trained),
         micro_batch=micro_batch,
     )
 
@@ -318,6 +321,8 @@ def _not_said(own: OwnModel, trained: Sequence[Trained]) -> list[str]:
         layer, name = one.layer, one.layer.name
         if one.channels is not None:
             lines[f"{name}: {len(one.channels)} channels are selected, Keras trains all"] = None
+        if one.factor_rank is not None:
+            lines[f"{name}: factors of its kernel are selected, Keras trains the kernel"] = None
         origin = own.origin(layer)
         parts = own.parts(origin)
         if any(weight.ref() not in chosen for part in parts for weight in part.trainable_weights):

@@ -81,7 +81,7 @@ class MemoryEstimate:
         return self.weights + self.momentum + self.waiting + self.peak_activations
 
 
-def estimate_memory(
+def estimate_memory(  # noqa: PLR0913 - options by name
     network: Network,
     trained: Collection[tf.Variable],
     batch_size: int,
@@ -92,6 +92,7 @@ def estimate_memory(
     waiting_images: int = 0,
     micro_batch: int | None = None,
     recompute: Recompute = Recompute.ALL,
+    ranks: Mapping | None = None,
 ) -> MemoryEstimate:
     """What one training step on ``trained`` needs; with nothing trained, what inference needs.
 
@@ -126,12 +127,16 @@ def estimate_memory(
             there.
         recompute: with ``LEAN``, what of a transformer's branches is computed once more on the way
             back.
+        ranks: by ``variable.ref()``, that of the factors by which a kernel is trained
+            (``models/trained.py``), where it is. They are there beside the network's weights;
+            gradients and momentum exist for the trained one, and kept are as many channels of the
+            layer's output's size in place of its input.
 
     Raises:
         ValueError: ``trained`` holds a variable that is not the network's, or its model is not
             flat.
     """
-    elements = count_elements(network, trained, shares)
+    elements = count_elements(network, trained, shares, ranks)
     at_once = batch_size if micro_batch is None else min(micro_batch, batch_size)
     in_slices = frozen == FrozenMode.LEAN and not network.batch_statistics
     activations = simulate(
@@ -142,6 +147,7 @@ def estimate_memory(
         consumed=at_once < batch_size,
         front=front_of(network.model) if in_slices else None,
         recompute=recompute,
+        ranks=ranks,
     )
     trained_mb = elements.trained * FLOAT_BYTES / MB
     pixels = math.prod(network.model.input_shape[1:])

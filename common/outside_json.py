@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -17,7 +17,7 @@ _MALFORMED = re.compile(r"JSON is malformed: (?P<why>.*) \(byte (?P<byte>\d+)\)"
 
 
 def schema_of(record: type, **other: Any) -> type[msgspec.Struct]:
-    """The schema of a dataclass: all of its fields, and no others.
+    """The schema of a dataclass: its fields, and no others. One with a default may be missing.
 
     Args:
         other: types that stand in place of the record's own.
@@ -25,8 +25,12 @@ def schema_of(record: type, **other: Any) -> type[msgspec.Struct]:
     hints = {**get_type_hints(record), **other}
     return msgspec.defstruct(
         record.__name__,
-        [(field.name, hints[field.name]) for field in fields(record)],
+        [
+            (field.name, hints[field.name], *([] if field.default is MISSING else [field.default]))
+            for field in fields(record)
+        ],
         forbid_unknown_fields=True,
+        kw_only=True,
     )
 
 

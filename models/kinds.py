@@ -151,6 +151,17 @@ def kernels(layer: tf.keras.layers.Layer) -> tuple[tf.Variable, ...]:
     return tuple(getattr(layer, name) for name in _KERNELS.get(kind_of(layer), ()))
 
 
+def takes_factors(layer: tf.keras.layers.Layer) -> bool:
+    """Whether its kernels are matrices at each position, which factors can be added to.
+
+    Each channel that comes out reads all that go in.
+    """
+    kind = exact_kind(layer)
+    if kind is LayerKind.CONV:
+        return layer.groups == 1 and layer.data_format == "channels_last"
+    return kind in (LayerKind.DENSE, LayerKind.SELF_ATTENTION)
+
+
 def channel_axis(kind: LayerKind, rank: int) -> int:
     """The axis that counts the output channels, of a variable of ``rank`` of such a layer.
 

@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from models.forward import check_flat
-from models.kinds import LayerKind, kind_of, type_name
+from models.kinds import LayerKind, kernels, kind_of, type_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +50,12 @@ class Layer:
     def activation_size(self) -> int:
         """|a|: elements of the activation of one sample."""
         return math.prod(self.activation.shape[1:])
+
+    @property
+    def kernel_places(self) -> tuple[int, ...]:
+        """The positions of its kernels among its variables."""
+        own = {kernel.ref() for kernel in kernels(self.keras_layer)}
+        return tuple(at for at, one in enumerate(self.variables) if one.ref() in own)
 
     @property
     def params(self) -> int:

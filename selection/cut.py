@@ -80,7 +80,7 @@ def cut(
     """What ``request`` allows of ``order``: the share rho of the layers, or what its budget buys.
 
     Args:
-        order: indices of all layers, the one to take first in front.
+        order: indices of all layers that may be taken, the one to take first in front.
         by_channels: a budget may take a last layer in part, where it has channels to rank.
 
     Raises:
@@ -106,8 +106,8 @@ def cut_at_rho(
     always_head: bool = False,
     rho_ch: float = 1.0,
 ) -> LayerPrefix:
-    """The first ``number_selected(rho, L)`` of ``order``, and the head if ``always_head``."""
-    taken = list(order[: number_selected(rho, len(layers))])
+    """The first ``number_selected(rho, L)`` of the L in ``order``; the head if ``always_head``."""
+    taken = list(order[: number_selected(rho, len(order))])
     if not taken:
         return LayerPrefix(())
     last, head = taken[-1], layers[-1].index

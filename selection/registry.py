@@ -204,6 +204,14 @@ TRAIN_TYPES = {
             aliases=("lisa",),
         ),
         TrainType(
+            name="lora_training",
+            function="strategies.factors:select",
+            summary="LoRA: the head, and factors of rank --lora_rank of the last layers' kernels",
+            keeps_budget=True,
+            always_head=True,
+            aliases=("lora",),
+        ),
+        TrainType(
             name="bias_training",
             function="strategies.biases:alone",
             summary="TinyTL-B: all biases and betas, and the head",

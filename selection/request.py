@@ -60,6 +60,7 @@ class SelectionRequest:
         fisher: ``mean`` or ``tinytrain``; see ``strategies/fisher.py``.
         profile, profile_file: of tensor times; see ``elastic/profile.py``.
         knapsack: what it is that a knapsack is full of; see ``strategies/betti_knapsack.py``.
+        lora_rank: of factors; see ``strategies/factors.py``.
         betti: b1 per layer where it is known already; None to count it.
         budget: takes the place of ``rho``, for train types that can keep to one.
     """
@@ -82,6 +83,7 @@ class SelectionRequest:
     profile: str = "flops"
     profile_file: Optional[str] = None
     knapsack: KnapsackMode = KnapsackMode.TIME
+    lora_rank: int = 4
     betti: Optional[Sequence[int]] = None
     budget: Optional[MemoryBudget] = None
 

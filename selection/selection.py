@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 from common.errors import UserError
 from common.outside_json import read_outside_json, schema_of
+from models.kinds import takes_factors
 from models.layers import Layer
 from models.trained import Trained
 
@@ -27,6 +28,8 @@ class LayerChoice:
         selected: whether any of the layer's variables is trained.
         variables: positions, among the layer's variables, of those that are trained.
         channels: output channels that are trained; None for all of them.
+        factor_rank: the rank of the factors by which its kernels are trained
+            (``train/gradients/factors.py``); None where they are trained themselves.
     """
 
     index: int
@@ -41,6 +44,7 @@ class LayerChoice:
     selected: bool
     variables: tuple[int, ...]
     channels: Optional[tuple[int, ...]] = None
+    factor_rank: Optional[int] = None
 
 
 @dataclass(frozen=True)
@@ -82,19 +86,28 @@ class Selection:
 
     def trained(self, layers: Sequence[Layer]) -> list[Trained]:
         """What to train, given the ``layers`` of the network it was made for."""
-        return [
-            Trained(layers[row.index].variables[position], row.channels, layers[row.index])
-            for row in self.selected
-            for position in row.variables
-        ]
+        found = []
+        for row in self.selected:
+            layer = layers[row.index]
+            for at in row.variables:
+                rank = row.factor_rank if at in layer.kernel_places else None
+                found.append(Trained(layer.variables[at], row.channels, layer, rank))
+        return found
 
     def timed(self, seconds: float) -> Selection:
         """The same with its wall time."""
         return replace(self, seconds=seconds)
 
     def to_json(self) -> dict:
-        """A dictionary of plain JSON types."""
-        return asdict(self)
+        """A dictionary of plain JSON types.
+
+        Of layers without factors nothing is said about them, as before there were any.
+        """
+        content = asdict(self)
+        for row in content["layers"]:
+            if row["factor_rank"] is None:
+                del row["factor_rank"]
+        return content
 
     @classmethod
     def of_json(cls, content: dict) -> Selection:
@@ -154,11 +167,20 @@ def _row(row: dict, layer: Layer, where: str) -> LayerChoice:
         channels = _places(channels, number, f"{what}: channels")
         if not channels:
             raise UserError(f"{what}: channels: an empty list trains nothing; null trains all")
+    rank = row["factor_rank"]
+    if rank is not None and (
+        rank < 1 or channels is not None or not takes_factors(layer.keras_layer)
+    ):
+        raise UserError(
+            f"{what}: factor_rank {rank}: it must be at least 1, and goes with convolutions, dense "
+            "layers and attention, of which no channels are named"
+        )
     if not row["selected"]:
-        variables, channels = (), None
+        variables, channels, rank = (), None, None
     elif not variables:
         variables = tuple(range(len(layer.variables)))
-    return LayerChoice(**{**row, "variables": variables, "channels": channels})
+    decided = {"variables": variables, "channels": channels, "factor_rank": rank}
+    return LayerChoice(**{**row, **decided})
 
 
 def _places(given: Sequence[int], number: int, what: str) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from typing import Optional, Protocol
 
 import tensorflow as tf
 
-from models.kinds import LayerKind, kernels
+from models.kinds import LayerKind, channel_axis, kernels
 from models.network import Network
 from train.config.run_config import RunConfig
 from train.gradients.leaves import Leaf
@@ -93,7 +93,8 @@ def unit_axes(leaf: Leaf) -> list[int]:
     # comes out.
     if trained.layer.kind is LayerKind.DEPTHWISE_CONV:
         return [0, 1]
-    return [axis for axis in range(rank) if axis != trained.axis]
+    # Of a factor [rank, out] as of a kernel [..., in, out].
+    return [axis for axis in range(rank) if axis != channel_axis(trained.layer.kind, rank)]
 
 
 def _norm(tensor: tf.Tensor, axes: Sequence[int]) -> tf.Tensor:

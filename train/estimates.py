@@ -10,7 +10,7 @@ from memory_utils import MemoryEstimate, estimate_memory
 from models.frozen_mode import FrozenMode
 from models.network import Network
 from models.recompute import Recompute
-from models.trained import Trained
+from models.trained import Trained, ranks_of
 from train.config.run_config import RunConfig
 from train.data.batches import EVALUATION_WAITING_BATCHES, WAITING_BATCHES
 
@@ -121,12 +121,12 @@ def inference_memory(
 ) -> float:
     """MB that evaluation takes, between epochs of training ``trained``.
 
-    Their momentum is there then, and whatever else makes ``copies`` of their size, though nobody
-    needs it.
+    Their momentum is there then, whatever else makes ``copies`` of their size, and factors, though
+    nobody needs them.
     """
-    momentum = copies * sum(one.params for one in trained) * FLOAT_BYTES / MB
+    beside = sum(copies * one.params + one.added for one in trained) * FLOAT_BYTES / MB
     waiting = EVALUATION_WAITING_BATCHES
-    return _estimate(network, (), batch_size, frozen, waiting).total + momentum
+    return _estimate(network, (), batch_size, frozen, waiting).total + beside
 
 
 def _estimate(
@@ -143,6 +143,7 @@ def _estimate(
         [one.variable for one in trained],
         batch_size,
         shares={one.variable.ref(): one.share for one in trained},
+        ranks=ranks_of(trained),
         frozen=frozen,
         waiting_images=waiting * (micro_batch or batch_size),
         micro_batch=micro_batch,

@@ -125,10 +125,12 @@ class Trainer:
         micro_batch: images at a time, whose gradients are added up for a step; None for the whole
             batch at once.
         lean: with ``FrozenMode.LEAN``, how.
+        seed: of what is drawn to train by factors.
 
     Attributes:
         variables: what the optimizer updates: the wholly trained variables, and one new variable
-            for each slice.
+            for each slice and each kernel that is trained by factors.
+        factors: of the latter, in their order.
         steps_taken: ``first_step`` and its own.
         micro_batch: as it was given.
         rates: as they were given.
@@ -153,6 +155,7 @@ class Trainer:
         frozen: FrozenMode = FrozenMode.LEAN,
         micro_batch: Optional[int] = None,
         lean: LeanOptions = LeanOptions(),  # noqa: B008 - immutable
+        seed: int = 0,
     ) -> None:
         if micro_batch is not None and network.batch_statistics:
             raise ValueError("the result for an image depends on the others of its batch")
@@ -160,8 +163,9 @@ class Trainer:
         self.trained = tuple(trained)
         self.steps_taken = first_step
         self.rates = rates
-        self._leaves = Leaves(self.trained)
+        self._leaves = Leaves(self.trained, seed)
         self.variables = self._leaves.variables
+        self.factors = self._leaves.factors
         self.cut = lean.cut
         self._gradients = self._gradients_of(frozen, lean)
         self._penalty = penalty

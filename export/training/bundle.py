@@ -49,11 +49,17 @@ def write_bundle(subject: Subject, path: Path) -> Bundle:
     """Make the bundle of ``subject`` as ``path``.
 
     Raises:
-        UserError: nothing is trained, or an operation has no counterpart in LiteRT.
+        UserError: nothing is trained, or something by factors, or an operation has no counterpart
+            in LiteRT.
     """
     if not subject.trained:
         raise UserError(
             f"{WHAT}: nothing of this network is trained; select layers, or export tflite"
+        )
+    if any(one.factor_rank is not None for one in subject.trained):
+        raise UserError(
+            f"{WHAT}: such a file cannot train the factors of this run (selection.json's "
+            "factor_rank); export tflite, which has them in its kernels"
         )
     sizes = bundle_sizes(subject)
     signatures = Signatures(subject.network, subject.trained, sizes, subject.config.weight_decay)

@@ -55,7 +55,12 @@ def _linear(builder: Builder, layer: Any, inputs: tuple[int, ...]) -> int:
         inputs,
         Writes.NEW,
         Saved.NOTHING,
-        weights=_weights(kernel, layer.bias, kind_of(layer) is LayerKind.DEPTHWISE_CONV),
+        weights=_weights(
+            kernel,
+            layer.bias,
+            kind_of(layer) is LayerKind.DEPTHWISE_CONV,
+            low_rank=chain is not None,  # alone, it is computed once more from its input
+        ),
         extra=Extra(kernel=math.prod(kernel.shape) if scaled else 0, columns=_columns(layer)),
     )
     return _activation(builder, layer, (output,))
@@ -160,7 +165,7 @@ def _attention(builder: Builder, layer: SelfAttention, inputs: tuple[int, ...]) 
     scores = layer.heads * tokens * tokens
 
     def project(kernel: tf.Variable, bias: tf.Variable) -> int:
-        weights = _weights(kernel, bias)
+        weights = _weights(kernel, bias, low_rank=builder.lean)
         return builder.add(layer, inputs, new, Saved.NOTHING, weights=weights, elements=inner)
 
     query = project(layer.query_kernel, layer.query_bias)
@@ -177,16 +182,19 @@ def _attention(builder: Builder, layer: SelfAttention, inputs: tuple[int, ...]) 
         extra=Extra(saved=0 if builder.lean else scores),
     )
     mixed = builder.add(layer, (softmax, value), new, Saved.OTHERS, elements=inner)
-    weights = _weights(layer.output_kernel, layer.output_bias)
+    weights = _weights(layer.output_kernel, layer.output_bias, low_rank=builder.lean)
     return builder.add(layer, (mixed,), new, Saved.NOTHING, weights=weights)
 
 
 def _weights(
-    factor: Optional[tf.Variable], offset: Optional[tf.Variable], by_channel: bool = False
+    factor: Optional[tf.Variable],
+    offset: Optional[tf.Variable],
+    by_channel: bool = False,
+    low_rank: bool = False,
 ) -> Weights:
     """A layer's kernel or gamma and its bias or beta; None for one that it does without."""
     factors, offsets = (() if one is None else (one,) for one in (factor, offset))
-    return Weights(factors, offsets, by_channel)
+    return Weights(factors, offsets, by_channel, low_rank)
 
 
 def _elements(tensor: Any) -> int:

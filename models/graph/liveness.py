@@ -41,6 +41,7 @@ def simulate(
     consumed: bool = False,
     front: Front | None = None,
     recompute: Recompute = Recompute.ALL,
+    ranks: Mapping | None = None,
 ) -> Activations:
     """Run the buffers of ``operations(model, ...)`` through a step on ``trained``.
 
@@ -56,8 +57,9 @@ def simulate(
         consumed: a variable's gradient is used up as soon as it is there, and does not stay.
         front: what goes in slices, as far as it comes before everything that has a gradient.
         recompute: what of a transformer's branches is computed once more on the way back.
+        ranks: by ``variable.ref()``, that of the factors by which a kernel is trained, where it is.
     """
-    step = Step(graph, trained, batch_size, shares or {}, stay, recompute)
+    step = Step(graph, trained, batch_size, shares or {}, stay, recompute, ranks or {})
     memory = Memory()
     values = _Values(step, memory)
     rest = list(graph)
@@ -238,7 +240,7 @@ def _carry_back(
         memory.note(op, step.gradient_bytes(op))
     else:
         memory.new(step.gradient_bytes(op), op)  # these stay
-    trains = step.gradient_bytes(op) > 0
+    trains = step.gradient_bytes(op) > 0 and step.by_factors(op) is None
     # Both gradients are computed side by side.
     columns = op.extra.columns * FLOAT_BYTES * (trains + bool(needs_grad))
     if trains:

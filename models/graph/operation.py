@@ -43,11 +43,14 @@ class Weights:
         offsets: those that are added (biases, betas): theirs takes nothing.
         by_channel: a channel of the output reads the same channel of the input and no other, so
             that the gradient of a slice of a factor takes a slice of the input.
+        low_rank: where a kernel is trained by factors of its own (``models/trained.py``), their
+            gradient takes so many channels of the output's size as their rank, and no input.
     """
 
     factors: tuple[tf.Variable, ...] = ()
     offsets: tuple[tf.Variable, ...] = ()
     by_channel: bool = False
+    low_rank: bool = False
 
     @property
     def all(self) -> tuple[tf.Variable, ...]:

@@ -6,6 +6,8 @@ import copy
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Optional
 
 import tensorflow as tf
 
@@ -13,6 +15,7 @@ from common.units import FLOAT_BYTES
 from models.graph.operation import Operation, Saved
 from models.kinds import LINEAR, LayerKind, kind_of
 from models.recompute import Recompute
+from models.trained import factor_shapes
 
 
 @dataclass
@@ -46,12 +49,14 @@ class Step:
         shares: Mapping,
         stay: Collection[int],
         recompute: Recompute = Recompute.ALL,
+        ranks: Mapping = MappingProxyType({}),
     ) -> None:
         """Arguments as those of ``models.graph.liveness.simulate``."""
         self.graph = graph
         self._batch = batch_size
         self._trained = {variable.ref() for variable in trained}
         self._shares = shares
+        self._ranks = ranks
         self._elements = {op.output: op.elements for op in graph}
         self._branches: dict[int, list[Operation]] = {}
         for op in graph:
@@ -94,9 +99,13 @@ class Step:
 
     def gradient_bytes(self, op: Operation) -> int:
         """Of the gradients of the variables of ``op``."""
-        trained = self._trained_of(op.weights.all)
-        elements = sum(math.prod(v.shape) * self._share(v) for v in trained)
+        elements = sum(map(self._gradient_elements, self._trained_of(op.weights.all)))
         return round(elements * FLOAT_BYTES)
+
+    def by_factors(self, op: Operation) -> Optional[int]:
+        """The rank of the factors whose gradient takes no input of ``op``; None without them."""
+        ranks = [self._ranks.get(one.ref()) for one in self._trained_of(op.weights.factors)]
+        return ranks[0] if op.weights.low_rank and ranks else None
 
     def recomputed(self, op: Operation) -> list[Operation]:
         """The branch that ``op`` is in, if the backward pass computes it once more; else empty."""
@@ -122,6 +131,12 @@ class Step:
     def _trained_of(self, variables: Sequence[tf.Variable]) -> list[tf.Variable]:
         return [variable for variable in variables if variable.ref() in self._trained]
 
+    def _gradient_elements(self, variable: tf.Variable) -> float:
+        rank = self._ranks.get(variable.ref())
+        if rank is not None:
+            return math.prod(factor_shapes(variable.shape, rank).second)
+        return math.prod(variable.shape) * self._share(variable)
+
     def _share(self, variable: tf.Variable) -> float:
         return self._shares.get(variable.ref(), 1.0)
 
@@ -134,6 +149,9 @@ class Step:
         factors = self._trained_of(op.weights.factors)
         if not factors:
             return Kept()
+        rank = self.by_factors(op)
+        if rank is not None:
+            return Kept(own=self.size(rank * op.elements / factors[0].shape[-1]))
         share = max(map(self._share, factors))
         if op.weights.by_channel and 0 < share < 1:
             read = self._batch * sum(self._elements[tensor] for tensor in op.inputs)

@@ -9,6 +9,7 @@ from typing import NamedTuple, Optional
 import tensorflow as tf
 
 from models.network import Network
+from models.trained import factor_shapes
 
 
 class Elements(NamedTuple):
@@ -19,23 +20,33 @@ class Elements(NamedTuple):
 
 
 def count_elements(
-    network: Network, trained: Collection[tf.Variable], shares: Optional[Mapping] = None
+    network: Network,
+    trained: Collection[tf.Variable],
+    shares: Optional[Mapping] = None,
+    ranks: Optional[Mapping] = None,
 ) -> Elements:
-    """Of all variables of ``network.model``.
+    """Of all variables of ``network.model``, and of the factors of those that have ``ranks``.
 
     Args:
         shares: by ``variable.ref()``, the share of a variable that is trained, where not all is.
+        ranks: by ``variable.ref()``, that of the factors (``models/trained.py``) by which it is
+            trained, where it is.
 
     Raises:
         ValueError: ``trained`` holds a variable that is not the network's.
     """
-    shares = {} if shares is None else shares
+    shares, ranks = shares or {}, ranks or {}
     refs = trained_refs(network, trained)
     total = changing = 0
     for variable in network.model.weights:
         ref, size = variable.ref(), math.prod(variable.shape)
         total += size
-        changing += round(size * shares.get(ref, 1.0)) if ref in refs else 0
+        if ref in ranks:
+            factors = factor_shapes(variable.shape, ranks[ref])
+            total += factors.elements
+            changing += math.prod(factors.second)
+        elif ref in refs:
+            changing += round(size * shares.get(ref, 1.0))
     return Elements(changing, total - changing)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Optional
 
 import tensorflow as tf
@@ -19,7 +19,10 @@ SELECTION_KINDS = ("none", "forward", "activation_gradients", "variable_gradient
 
 
 def paper_memory(
-    network: Network, trained: Collection[tf.Variable], batch_size: int = PAPER_BATCH_SIZE
+    network: Network,
+    trained: Collection[tf.Variable],
+    batch_size: int = PAPER_BATCH_SIZE,
+    ranks: Optional[Mapping] = None,
 ) -> float:
     """MB by the accounting behind Table 3 of the paper and in its authors' code, mistakes included.
 
@@ -29,20 +32,27 @@ def paper_memory(
     + 4 bytes per trained and 0.5 byte per frozen parameter. Depthwise convolutions, functions
     fused into a layer and whatever works on a sequence of tokens (ViT's encoder) do not count.
 
+    The paper has no factors. Of a layer that is trained by nothing else, what they read counts in
+    place of its input.
+
+    Args:
+        ranks: by ``variable.ref()``, that of a kernel's factors, as of ``count_elements``.
+
     Raises:
         ValueError: ``trained`` holds a variable that is not the network's.
     """
-    refs = trained_refs(network, trained)
+    refs, ranks = trained_refs(network, trained), ranks or {}
     previous = peak = kept = 0
     for layer in network.model.layers:
         size = math.prod(layer.output.shape[1:])
         output = _counted_output(layer, batch_size * size)
         if output is not None:
             peak = max(peak, kept + previous + output)
-            if any(variable.ref() in refs for variable in layer.weights):
-                kept += previous
+            own = [ranks.get(v.ref()) for v in layer.weights if v.ref() in refs]
+            read = sum(filter(None, own)) * size // layer.output.shape[-1]
+            kept += previous if None in own else read
         previous = size
-    elements = count_elements(network, trained)
+    elements = count_elements(network, trained, ranks=ranks)
     weights = elements.trained * FLOAT_BYTES + elements.frozen * PAPER_FROZEN_BITS / 8
     return (batch_size * peak * FLOAT_BYTES + weights) / MB
 

@@ -34,7 +34,7 @@ METHODS = (
     *("bias_plus_betti_train", "bias_plus_last_k_training", "bias_training"),
     *("last_k_training", "random_k_training", "smallest_k_training", "traditional_tl_training"),
     *("full_training", "bn_plus_bias_training", "fisher_training", "autorgn_training"),
-    *("elastic_training", "lisa_training", "trady_training"),
+    *("elastic_training", "lisa_training", "trady_training", "lora_training"),
 )
 TASKS = ("flowers102", "flowers102+negative", "flowers102+blur", "flowers102+low_light")
 

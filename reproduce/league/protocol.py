@@ -63,7 +63,10 @@ _OWN: dict[str, dict[str, Any]] = {
 }
 # Whose layers end at the first that does not fit: it is what their name says; and one that fills
 # its budget anyway. Who takes channels takes some of that one; all others pass it over.
-_IN_ONE_PIECE = ("last_k_training", "bias_plus_last_k_training", "betti_knapsack_train")
+_IN_ONE_PIECE = (
+    *("last_k_training", "bias_plus_last_k_training", "lora_training"),
+    "betti_knapsack_train",
+)
 
 
 class Entry(NamedTuple):

@@ -46,6 +46,7 @@ ADDED_SETTINGS: Mapping[str, Any] = {
     "shift": None,
     "shift_severity": 3,
     "shift_seed": 0,
+    "lora_rank": 4,
 }
 
 # Where things lie, and what is printed. With dataset_name 'folder', data_dir is the data itself.

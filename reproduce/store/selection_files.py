@@ -29,6 +29,7 @@ def selection_file(
         row = {**row, **_UNKNOWN}
         if layers is not None and row["index"] not in layers:
             row.update(selected=False, variables=[], channels=None)
+            row.pop("factor_rank", None)
         rows.append(row)
     count = sum(row["selected"] for row in rows)
     content = {

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
+from common.errors import UserError
 from device import retrain
 from device.batches import cosine
 from device.rewrite import write_retrained
+from export.training.bundle import write_bundle
 from export.training.check import check_step
 from export.training.signatures import BundleSizes, Signatures
 from models.dropout import DropoutMasks
@@ -47,6 +50,19 @@ def without_dropout(network):
         if kind_of(layer) is LayerKind.DROPOUT:
             layer.rate = 0.0
     return network
+
+
+def test_factors_are_refused(made, tmp_path):
+    """Of a selection from a file, too, of which the flags say nothing."""
+    subject, _ = made
+    rows = [
+        replace(row, factor_rank=2 if row.selected and row.type == "conv" else None)
+        for row in subject.selection.layers
+    ]
+    selection = replace(subject.selection, layers=tuple(rows))
+    assert any(one.factor_rank for one in selection.trained(subject.network.layers))
+    with pytest.raises(UserError, match="cannot train the factors of this run"):
+        write_bundle(replace(subject, selection=selection), tmp_path / "a.tflite")
 
 
 def test_fifty_steps_are_the_trainers(made):

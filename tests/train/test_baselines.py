@@ -210,7 +210,7 @@ OTHERS |= {*list(TRAIN_TYPES)[12:]} - {"betti_knapsack_train", "trady_training"}
 TYPES = {n for n in TRAIN_TYPES if n not in OTHERS or "ADABET_EVERY" in os.environ}
 
 
-@pytest.mark.parametrize("name", sorted(TYPES - {"prune_training"}))
+@pytest.mark.parametrize("name", sorted(TYPES - {"prune_training", "lora_training"}))
 def test_each_type_trains_exactly_what_it_says(name, tmp_path):
     rho = "0.6" if TRAIN_TYPES[name].uses_rho else "auto"
     flags = ["--train_type", name, "--rho", rho, "--max_steps", "20", "--save_weights", "last"]

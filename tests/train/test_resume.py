@@ -35,6 +35,10 @@ RUNS = {
     "biases": ["--train_type", "bn_plus_bias_training", "--eval_every", "2"],
     "fisher": ["--train_type", "fisher_training", "--rho", "0.3", "--max_steps", "27"],
     "elastic": ["--train_type", "elastic_training", "--rho", "0.6", "--interval", "1"],
+    "factors": [
+        *("--train_type", "lora_training", "--rho", "0.6", "--learning_rate", "0.02"),
+        *("--head_epochs", "1", "--clip_adaptive", "0.1", "--num_epochs", "2"),
+    ],
     "redraw": ["--train_type", "trady_training", "--rho", "0.3", "--rho_ch", "0.5"],
     "prune": [
         *("--train_type", "prune_training", "--prune_ratio", "0.99", "--interval", "1"),
@@ -99,7 +103,7 @@ def result_of(folder: Path) -> dict:
 
 
 # The others: ADABET_EVERY=1 make test ARGS="-k same_to_the_last_bit"
-USUAL = ("late slices", "redraw", "as one would")
+USUAL = ("late slices", "factors", "redraw", "as one would")
 
 
 @pytest.mark.slow

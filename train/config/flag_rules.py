@@ -18,6 +18,7 @@ _RANGES = (
     ("select_at_epoch", 0, math.inf),
     ("interval", 1, math.inf),
     ("prune_ratio", 0, 0.99),
+    ("lora_rank", 1, math.inf),
     ("stability", 0, math.inf),
     ("batch_size", 1, math.inf),
     ("eval_batch_size", 1, math.inf),

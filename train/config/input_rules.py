@@ -26,6 +26,14 @@ INPUT_RULES: tuple[Rule, ...] = (
         lambda config: config.export is ExportFormat.LITERT_TRAINING,
     ),
     Rule(
+        ("export",),
+        "does not go with --train_type lora_training, whose factors such a file cannot train",
+        lambda config: (
+            config.export is not ExportFormat.LITERT_TRAINING
+            or config.train_type != "lora_training"
+        ),
+    ),
+    Rule(
         ("skip_bad_images",),
         "goes with --dataset_name folder",
         lambda config: config.dataset_name == "folder",

@@ -8,6 +8,9 @@ import math
 # epochs of the paper's 1e-4 (docs/method.md).
 HEAD_LEARNING_RATE = 1e-2
 
+# Of factors: small ranks do as well as large ones (LoRA, arXiv 2106.09685, section 7.2).
+LORA_RANK = 4
+
 # What --learning_rate tune tries, in this order: half a power of ten apart, from the smallest that
 # the paper has to where the training of a head begins to fail.
 TUNED_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)

@@ -248,6 +248,9 @@ class RunConfig:
         "estimated, or as measured here",
         KnapsackMode,
     )
+    lora_rank: int = flag(
+        ours.LORA_RANK, "lora_training: rank of the factors that are added to each kernel", int
+    )
     step_times: bool = switch(
         "elastic_training: measure the time of a step beside the predicted one, which takes full "
         "training's memory"

@@ -82,6 +82,12 @@ SELECTION_RULES: tuple[Rule, ...] = (
         lambda config: config.memory_budget is not None,
     ),
     Rule(
+        ("lora_rank",),
+        "goes with --train_type lora_training",
+        lambda config: config.train_type == "lora_training",
+        depends_on="train_type",
+    ),
+    Rule(
         ("step_times",),
         "goes with --train_type elastic_training",
         lambda config: config.train_type == "elastic_training",

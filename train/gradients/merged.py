@@ -1,8 +1,9 @@
-"""Layers computed from variables of which a slice is trained, as TensorFlow's own gradients see it.
+"""Layers computed from variables of which a part is trained, as TensorFlow's own gradients see it.
 
-The whole variable is put together from its slice and the frozen rest before each use. That gives
-the right gradients whatever the layer does; they are computed for the whole variable, and then cut
-(``train/gradients/lean/`` computes those of convolutions and products for the slice alone).
+The whole variable is put together from its slice, or factors, and the frozen rest before each use.
+That gives the right gradients whatever the layer does; they are computed for the whole variable,
+and then cut (``train/gradients/lean/`` computes those of convolutions and products for the slice
+or the factor alone).
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ Read = Callable[[Any], Any]  # a variable of a layer -> its value, merged
 
 
 def merged_layers(leaves: Leaves) -> dict[int, Override]:
-    """``id(Keras layer)`` -> how to compute it, for each layer that is trained in slices.
+    """``id(Keras layer)`` -> how to compute it, for each layer that is trained in part.
 
     Raises:
         ValueError: a layer of a kind that cannot be trained in slices.
     """
-    return {id(layer): _override(layer, leaves) for layer in leaves.sliced_layers()}
+    return {id(layer): _override(layer, leaves) for layer in leaves.layers_in_part()}
 
 
 def _override(layer: tf.keras.layers.Layer, leaves: Leaves) -> Override:

@@ -118,4 +118,6 @@ def _table(selection: dict[str, Any]) -> str:
 def _how_far(row: dict[str, Any]) -> str:
     if not row["selected"]:
         return "no"
+    if row.get("factor_rank") is not None:
+        return f"rank {row['factor_rank']}"
     return "yes" if row["channels"] is None else count(len(row["channels"]), "channel")

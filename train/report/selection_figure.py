@@ -23,8 +23,8 @@ OUTLINE = "#444444"
 def selection_figure(selection: Selection, title: str) -> Figure:
     """b1, score and |a| per layer as bars, and the ranks by score and by size.
 
-    Layers are in execution order, with the number of trained channels where not all are trained.
-    Train types without scores show the activation sizes alone.
+    Layers are in execution order, with the number of trained channels where not all are trained,
+    and the rank of factors. Train types without scores show the activation sizes alone.
     """
     rows = selection.layers
     colours = [TRAINED if row.selected else FROZEN for row in rows]
@@ -110,5 +110,7 @@ def _plot_ranks(axis: Axes, rows: Sequence[LayerChoice], colours: Sequence[str])
 
 
 def _name(row: LayerChoice) -> str:
-    channels = "" if row.channels is None else f" ({len(row.channels)} ch)"
-    return f"{row.index} {row.name}{channels}"
+    part = "" if row.channels is None else f" ({len(row.channels)} ch)"
+    if row.factor_rank is not None:
+        part = f" (rank {row.factor_rank})"
+    return f"{row.index} {row.name}{part}"

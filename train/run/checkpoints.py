@@ -120,6 +120,9 @@ class Checkpoints:
         for number, momentum in enumerate(stage.trainer.momenta):
             if state["step"]:
                 momentum.assign(archive.read(f"momentum/{number}"))
+        for number, factors in enumerate(stage.trainer.factors):
+            if state["step"]:
+                factors.restore(archive.read(f"factors/{number}"))
         return stage
 
 
@@ -138,6 +141,8 @@ def kept_arrays(
     if trainer.steps_taken:  # before the first one, momentum is zero
         for number, momentum in enumerate(trainer.momenta):
             yield f"momentum/{number}", momentum.numpy()
+        for number, factors in enumerate(trainer.factors):  # all else of them is drawn again
+            yield f"factors/{number}", factors.second.numpy()
 
 
 def _set_weights(network: Network, archive: Archive) -> None:

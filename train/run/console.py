@@ -62,7 +62,8 @@ def selection_summary(selection: Selection) -> str:
 
 
 def _short(row: LayerChoice) -> str:
-    return row.name if row.channels is None else f"{row.name} ({_trained(row)})"
+    in_part = row.channels is not None or row.factor_rank is not None
+    return f"{row.name} ({_trained(row)})" if in_part else row.name
 
 
 def stability_lines(overlaps: dict[str, float]) -> str:
@@ -99,6 +100,8 @@ def _table_line(row: LayerChoice) -> str:
 def _trained(row: LayerChoice) -> str:
     if row.channels is not None:
         return f"{len(row.channels)} channels"
+    if row.factor_rank is not None:
+        return f"rank {row.factor_rank}"
     return "selected" if row.selected else ""
 
 

@@ -14,7 +14,7 @@ from common.wording import count
 from memory_utils import paper_memory
 from models.frozen_mode import FrozenMode
 from models.network import Network
-from models.trained import Trained
+from models.trained import Trained, ranks_of
 from selection.cut import cut_at_rho, trained_of
 from selection.elastic.knapsack import backward_time
 from selection.elastic.profile import Profile, tensor_profile
@@ -74,7 +74,7 @@ class StepTimes:
         profile = self._profile
         t_dw = profile.t_dw
         for one in trained:
-            t_dw[self._place[one.variable.ref()]] *= one.share
+            t_dw[self._place[one.variable.ref()]] *= one.work
         chosen = [self._place[one.variable.ref()] for one in trained]
         took = profile.forward + backward_time(chosen, t_dw.tolist(), profile.t_dy.tolist())
         return took / (profile.forward + profile.backward)
@@ -163,7 +163,7 @@ def _row(
         trained_share=sum(one.params for one in trained) / network.params,
         lean=training_memory(network, trained, size, FrozenMode.LEAN, micro, clips=config.clips),
         stock=training_memory(network, trained, size, FrozenMode.STOCK, micro, clips=config.clips),
-        paper=paper_memory(network, [one.variable for one in trained]),
+        paper=paper_memory(network, [one.variable for one in trained], ranks=ranks_of(trained)),
         time_ratio=times.ratio(trained),
         seconds=times.seconds(trained),
     )

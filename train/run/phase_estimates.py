@@ -12,7 +12,7 @@ from typing import NamedTuple, Optional
 
 from memory_utils import paper_memory, paper_selection_memory
 from models.network import Network
-from models.trained import Trained
+from models.trained import Trained, ranks_of
 from selection.cut import trained_of
 from selection.memory import estimate_selection_memory
 from selection.registry import train_type_named
@@ -95,7 +95,9 @@ class PhaseEstimates:
 def _of_training(config: RunConfig, network: Network, trained: Sequence[Trained]) -> Accounts:
     return Accounts(
         settled_training_memory(config, network, trained),
-        paper_memory(network, [one.variable for one in trained], config.batch_size),
+        paper_memory(
+            network, [one.variable for one in trained], config.batch_size, ranks_of(trained)
+        ),
     )
 
 

@@ -96,6 +96,7 @@ def selection_request(
         profile=config.profile,
         profile_file=config.profile_file,
         knapsack=config.knapsack,
+        lora_rank=config.lora_rank,
         budget=memory_budget(config, network),
     )
 

@@ -27,6 +27,7 @@ _MAY_DIFFER = {
     *("selection_file", "profile", "profile_file", "step_times", "interval", "prune"),
     *("prune_ratio", "num_classes", "weights", "data_dir", "cache_dir", "download", "output_dir"),
     *("run_name", "reuse_runs", "memory_accounting", "checkpoint_every", "export", "export_batch"),
+    "lora_rank",
 }
 _COMPARED = tuple(one.name for one in fields(RunConfig) if one.name not in _MAY_DIFFER)
 _ENVIRONMENT = ("python", "packages", "device", "git_revision")
@@ -120,7 +121,7 @@ def _training(folder: Path) -> Optional[dict]:
         "inputs": config["inputs"],
         "environment": {name: config["environment"][name] for name in _ENVIRONMENT},
         "trained": [
-            (row["index"], row["variables"], row["channels"])
+            (row["index"], row["variables"], row["channels"], row.get("factor_rank"))
             for row in selection["layers"]
             if row["selected"]
         ],

@@ -112,6 +112,7 @@ class TrainingSchedule:
                 cut=keeper.cut_for(network, trained),
                 recompute=recompute_of(self.job.config, network, trained),
             ),
+            seed=self.job.config.seed,
         )
         readers = keeper.readers(trainer)
         return Stage(network, selection, trainer, readers, self.figures_of(network))

@@ -98,10 +98,10 @@ def with_head(selection: Selection, network: Network) -> Selection:
     """``selection``, which may have left the head out, and all of the head."""
     *others, head = selection.layers
     whole = tuple(range(len(network.head.variables)))
-    if head.selected and head.variables == whole and head.channels is None:
+    wanted = replace(head, selected=True, variables=whole, channels=None, factor_rank=None)
+    if head == wanted:
         return selection
-    added = replace(head, selected=True, variables=whole, channels=None)
-    rows = (*others, added)
+    rows = (*others, wanted)
     count = sum(row.selected for row in rows)
     return replace(
         selection,

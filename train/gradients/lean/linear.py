@@ -2,8 +2,8 @@
 
 Batch norm by fixed statistics is a scale and a shift per channel, which go into the kernel and the
 offset: forward and backward, the activations are touched once, and nothing is saved for it. ReLU
-saves one bit per element. The layer's input is saved only where its kernel is trained, its output
-only where gamma is.
+saves one bit per element. The layer's input is saved only where its kernel is trained (by factors:
+a few channels that are computed from it), its output only where gamma is.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ class Linear:
     def saves_input(self) -> bool:
         """Whether the whole input is saved, because the gradient of the kernel reads it."""
         kernel = self._kernel_leaf
-        return kernel is not None and not (kernel.is_slice and self.product.depthwise)
+        if kernel is None or kernel.factors is not None:
+            return False
+        return not (kernel.is_slice and self.product.depthwise)
 
     def forward(self, x: tf.Tensor) -> tf.Tensor:
         """The output, nothing saved."""
@@ -102,10 +104,8 @@ class Linear:
     def _folded_with_vjp(self, x: tf.Tensor, needs_input_grad: bool) -> OutputAndVjp:
         """The batch norm in the kernel. Its own input is there only if gamma's slice needs it."""
         norm, gamma, kernel = self.norm, self._gamma_leaf, self._kernel_leaf
-        x_saved, z, made = x, None, []
-        if kernel is not None and self.product.depthwise and kernel.is_slice:
-            x_saved = kernel.take(x)
-            made.append(x_saved)
+        x_saved, z = self._saved_for_kernel(x), None
+        made = [] if x_saved is x else [x_saved]
         if norm is None or gamma is None:
             y = self._folded(x)
         else:
@@ -119,8 +119,7 @@ class Linear:
             if norm is not None and gamma is not None:
                 done.append(add(gradients, gamma, gamma_gradient(norm, gamma, z, dy)))
             if kernel is not None:
-                taken = kernel.take(dy)
-                gradient = self.product.kernel_grad(x_saved, taken, kernel.variable.shape)
+                gradient = self._kernel_gradient(kernel, x_saved, dy)
                 if norm is not None:
                     gradient = self.product.scaled(gradient, kernel.take(scale_of(norm)))
                 done.append(add(gradients, kernel, gradient))
@@ -136,7 +135,9 @@ class Linear:
         gamma: Leaf,
     ) -> OutputAndVjp:
         """The batch norm as an operation of its own, whose input is saved for gamma."""
+        x_saved = self._saved_for_kernel(x)
         z = self._with_bias(self.product.forward(x, self.product.kernel))
+        z = z if x_saved is x else after(x_saved, z)
 
         def vjp(dy: tf.Tensor, gradients: WeightGradients) -> Sequence[Optional[tf.Tensor]]:
             dz, d_gamma, d_beta, *_ = tf.raw_ops.FusedBatchNormGradV3(
@@ -156,12 +157,23 @@ class Linear:
             if bias is not None:
                 done.append(add(gradients, bias, channel_sums(bias.take(dz))))
             if kernel is not None:
-                x_saved = kernel.take(x) if self.product.depthwise else x
-                gradient = self.product.kernel_grad(x_saved, kernel.take(dz), kernel.variable.shape)
+                gradient = self._kernel_gradient(kernel, x_saved, dz)
                 done.append(add(gradients, kernel, gradient))
             return self._input_gradient(x, needs_input_grad, dz, self.product.kernel.value(), done)
 
         return norm(z), vjp
+
+    def _saved_for_kernel(self, x: tf.Tensor) -> tf.Tensor:
+        """What the gradient of the kernel reads; x where nothing is computed for it."""
+        kernel = self._kernel_leaf
+        if kernel is not None and kernel.factors is not None:
+            return self.product.forward(x, kernel.factors.first)
+        return x if self.saves_input or kernel is None else kernel.take(x)
+
+    def _kernel_gradient(self, kernel: Leaf, saved: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
+        if kernel.factors is not None:
+            return kernel.factors.gradient(saved, dy)
+        return self.product.kernel_grad(saved, kernel.take(dy), kernel.variable.shape)
 
     def _input_gradient(
         self, x: tf.Tensor, needs_input_grad: bool, dy: tf.Tensor, kernel: tf.Tensor, done: list
