@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Optional, Union
 
 import numpy as np
 
+from common.errors import UserError
 from models.layers import Layer
 from selection.cut import LayerPrefix, cut
 from selection.request import SelectionRequest
@@ -67,6 +69,31 @@ def select_ranked(
         figures=dict(prefix.figures),
     )
     return selection, prefix
+
+
+def fixed_selection(
+    request: SelectionRequest, chosen: Sequence[Union[bool, Sequence[int]]], train_type: str
+) -> Selection:
+    """What is trained whatever rho is, if the request's memory budget holds it.
+
+    Args:
+        chosen: as :func:`make_selection` takes it.
+
+    Raises:
+        UserError: it does not, with however few images at a time.
+    """
+    layers, budget = request.network.layers, request.budget
+    selection = make_selection(layers, chosen, train_type=train_type)
+    if budget is None:
+        return selection
+    needs = budget.needs(selection.trained(layers))
+    if needs > budget.limit:
+        raise UserError(
+            f"--memory_budget {budget.limit:g} is too small for --train_type {train_type}: it "
+            f"trains the same whatever the budget, and takes {needs:.2f} MB; allow that, or use a "
+            "train type that takes as much as fits"
+        )
+    return replace(selection, figures={"memory_budget_mb": budget.limit, "estimated_mb": needs})
 
 
 def make_selection(

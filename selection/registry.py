@@ -47,12 +47,14 @@ TRAIN_TYPES = {
             function="strategies.fixed:everything",
             summary="every layer",
             uses_rho=False,
+            keeps_budget=True,
         ),
         TrainType(
             name="traditional_tl_training",
             function="strategies.fixed:head_only",
             summary="transfer learning: the head alone",
             uses_rho=False,
+            keeps_budget=True,
         ),
         TrainType(
             name="last_k_training",
@@ -65,6 +67,7 @@ TRAIN_TYPES = {
             function="strategies.fixed:norms_and_biases",
             summary="gamma and beta of norms, all biases, and the head",
             uses_rho=False,
+            keeps_budget=True,
         ),
         TrainType(
             name="random_k_training",
@@ -216,6 +219,7 @@ TRAIN_TYPES = {
             function="strategies.biases:alone",
             summary="TinyTL-B: all biases and betas, and the head",
             uses_rho=False,
+            keeps_budget=True,
             always_head=True,
         ),
         TrainType(

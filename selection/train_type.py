@@ -39,7 +39,8 @@ class TrainType:
         uses_rho: whether ``--rho`` matters.
         order: how layers are taken one after another until rho, or a memory budget, ends it: by
             ``score``, from the ``last`` one back, or empty for those that choose otherwise.
-        keeps_budget: whether one without such an order can keep to a memory budget all the same.
+        keeps_budget: whether one without such an order can keep to a memory budget all the same,
+            if only by fewer images at a time.
         by_betti: whether it counts Betti numbers of the pooled activations.
         by_distances: whether it looks at something else in the distances between them.
         by_channels: whether it can take some of the channels of a layer (``--rho_ch``).

@@ -88,9 +88,14 @@ class Entry(NamedTuple):
 
 def entries(method: str) -> list[Entry]:
     """Of one train type: one for each budget, or a single one where none can be given."""
-    if train_type_named(method).takes_budget:
+    if _fills_a_budget(method):
         return [Entry(method, budget) for budget in BUDGETS]
     return [Entry(method, None, None if method == HEAD else UNBUDGETED_IMAGES)]
+
+
+def _fills_a_budget(method: str) -> bool:
+    entry = train_type_named(method)
+    return entry.takes_budget and entry.uses_rho
 
 
 def is_criterion(method: str) -> bool:
@@ -212,9 +217,7 @@ def leaders(options: Options, store: Store) -> list[str]:
     """
     tasks = tasks_of(options)[:FIRST_TASKS]
     candidates = [
-        method
-        for method in options.methods
-        if train_type_named(method).takes_budget and method not in CONTROLS
+        method for method in options.methods if _fills_a_budget(method) and method not in CONTROLS
     ]
     values = {
         method: [

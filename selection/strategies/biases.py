@@ -18,16 +18,19 @@ from models.layers import Layer
 from models.network import Network
 from models.trained import Trained
 from selection.cut import LayerPrefix, cut_at_budget, cut_at_rho
-from selection.ranking import make_selection, order_of
+from selection.ranking import fixed_selection, make_selection, order_of
 from selection.request import MemoryBudget, SelectionRequest
 from selection.selection import Selection
 from selection.strategies.adabet import layer_betti
 
 
 def alone(request: SelectionRequest, train_type: str) -> Selection:
-    """All biases and betas, and the whole head."""
-    layers = request.network.layers
-    return make_selection(layers, bias_positions(request.network), train_type=train_type)
+    """All biases and betas, and the whole head.
+
+    Raises:
+        UserError: a memory budget does not allow it.
+    """
+    return fixed_selection(request, bias_positions(request.network), train_type)
 
 
 def beside_last(request: SelectionRequest, train_type: str) -> Selection:

@@ -5,21 +5,29 @@ from __future__ import annotations
 import numpy as np
 
 from selection.cut import cut
-from selection.ranking import make_selection, select_ranked
+from selection.ranking import fixed_selection, make_selection, select_ranked
 from selection.request import SelectionRequest
 from selection.selection import Selection
 
 
 def everything(request: SelectionRequest, train_type: str) -> Selection:
-    """Full training: every layer."""
-    layers = request.network.layers
-    return make_selection(layers, [True] * len(layers), train_type=train_type)
+    """Full training: every layer.
+
+    Raises:
+        UserError: a memory budget does not allow it, with however few images at a time.
+    """
+    return fixed_selection(request, [True] * len(request.network.layers), train_type)
 
 
 def head_only(request: SelectionRequest, train_type: str) -> Selection:
-    """Traditional transfer learning: the classifier head alone."""
-    layers, head = request.network.layers, request.network.head
-    return make_selection(layers, [layer is head for layer in layers], train_type=train_type)
+    """Traditional transfer learning: the classifier head alone.
+
+    Raises:
+        UserError: a memory budget does not allow it.
+    """
+    head = request.network.head
+    chosen = [layer is head for layer in request.network.layers]
+    return fixed_selection(request, chosen, train_type)
 
 
 def last_layers(request: SelectionRequest, train_type: str) -> Selection:
@@ -39,7 +47,11 @@ def last_layers(request: SelectionRequest, train_type: str) -> Selection:
 
 
 def norms_and_biases(request: SelectionRequest, train_type: str) -> Selection:
-    """gamma and beta of every norm, every bias, and the whole head (TinyTL's bias-only way)."""
+    """gamma and beta of every norm, every bias, and the whole head (TinyTL's bias-only way).
+
+    Raises:
+        UserError: a memory budget does not allow it.
+    """
     layers = request.network.layers
     # The head's kernel and bias, and of the others all variables of one axis: exactly the gammas,
     # betas and biases.
@@ -51,7 +63,7 @@ def norms_and_biases(request: SelectionRequest, train_type: str) -> Selection:
         ]
         for layer in layers
     ]
-    return make_selection(layers, chosen, train_type=train_type)
+    return fixed_selection(request, chosen, train_type)
 
 
 def random_layers(request: SelectionRequest, train_type: str) -> Selection:

@@ -202,6 +202,26 @@ def test_a_budget_for_training_is_none_of_the_selection(tmp_path):
     assert (budget["phase"], budget["measured_peak_mb"]) == ("training", peaks["training"])
 
 
+def test_full_training_keeps_a_budget_by_fewer_images_at_a_time(tmp_path, capsys):
+    network = tiny_network()
+    everything = [part for layer in network.layers for part in trained_of(layer)]
+    needs = {
+        size: MARGIN * training_memory(network, everything, BATCH, FrozenMode.LEAN, size)
+        for size in (1, 2)
+    }
+    flags = ["--train_type", "full_training", "--max_steps", "3", "--budget_for", "training"]
+    assert _run(tmp_path, *flags, "--memory_budget", f"{needs[2] + 0.01}") == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert config["micro_batch"] == 2 and result["num_selected"] == 19
+    all_at_once = training_memory(network, everything, BATCH, FrozenMode.LEAN)
+    assert result["memory"]["measured_allocator"]["training"] < all_at_once
+    message = f"trains the same whatever the budget, and takes {needs[1]:.2f} MB"
+    flags = [*DIGITS, *flags, "--memory_budget", f"{needs[1] - 0.01}"]
+    assert main([*flags, "--output_dir", str(tmp_path), "--run_name", "no"]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_the_selection_is_as_fast_as_the_budget_allows(tmp_path, capsys):
     flags = [*DIGITS, "--select_only", "--memory_budget"]
     network = tiny_network()

@@ -28,7 +28,7 @@ REFUSED = {
     "--budget_for training": "--budget_for training goes with --memory_budget",
     "--fill_budget": "--fill_budget goes with --memory_budget",
     "--fill_budget --memory_budget 9 --knapsack memory --train_type betti_knapsack_train": (
-        "--fill_budget does nothing with --train_type betti_knapsack_train"
+        "--fill_budget goes with train types that take one after another (act_norm_betti_train"
     ),
     "--knapsack memory --memory_budget 9": "goes with --train_type betti_knapsack_train, not with",
     "--knapsack memory --train_type betti_knapsack_train": "goes with --memory_budget, which it",
@@ -40,7 +40,7 @@ REFUSED = {
     "--rho_ch 0.5 --train_type cka_change_train": "take channels (act_norm_betti_train, no_norm_",
     "--aggregation sum --train_type two_nn_train": "count Betti numbers (act_norm_betti_train, n",
     "--selection_mode pairs --train_type fps_training": "pool activations (act_norm_betti_train, n",
-    "--memory_budget 9 --train_type bias_training": "can keep to one (act_norm_betti_train, no_no",
+    "--memory_budget 9 --train_type prune_training": "can keep to one (act_norm_betti_train, no_no",
     "--selection_file x --train_type trady": "select once, not with --train_type trady_training",
     "--interval 3": "elastic_training or prune_training, not with --train_type act_norm_betti",
     "--profile measured": "elastic_training or betti_knapsack_train, not with --train_type act_",

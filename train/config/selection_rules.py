@@ -11,6 +11,10 @@ def _looks_forward(entry: TrainType) -> bool:
     return entry.cost == "forward"
 
 
+def _one_after_another(entry: TrainType) -> bool:
+    return entry.takes_budget and entry.uses_rho and entry.name != "betti_knapsack_train"
+
+
 SELECTION_RULES: tuple[Rule, ...] = (
     Rule(
         ("rho",),
@@ -145,8 +149,8 @@ SELECTION_RULES: tuple[Rule, ...] = (
     ),
     Rule(
         ("fill_budget",),
-        "does nothing with --train_type betti_knapsack_train, which fills its budget anyway",
-        lambda config: config.train_type != "betti_knapsack_train",
+        f"goes with train types that take one after another ({names_of(_one_after_another)})",
+        lambda config: _one_after_another(entry_of(config)),
         depends_on="train_type",
     ),
     Rule(
