@@ -143,8 +143,8 @@ def _conditions(options: Options, machines: set[str]) -> tuple[str, ...]:
         "take no budget (full training, the norms and biases, ElasticTrainer) go an image at a "
         "time, with the steps of a whole mini-batch in less memory and more time, and stand in "
         "each budget that their measured peak fits, as the head does.",
-        "Seconds are as many times the median epoch as there were epochs, of the quickest seed. Runs "
-        "that go beside others take longer than alone.",
+        "Seconds are as many times the median epoch as there were epochs, of the quickest seed; "
+        "beside other runs they are more than alone.",
         "Runs come from: " + ", ".join(sorted(machines)) + "." if machines else "No run is done.",
     )
 
