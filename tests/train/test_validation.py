@@ -92,6 +92,23 @@ def test_equal_accuracies_go_by_the_loss_and_a_failure_is_the_worst():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("accuracies", "images", "over"),
+    [
+        ([0.640, 0.635, 0.630], 200, False),  # an image or two
+        ([0.640, 0.635, 0.630], 20000, True),
+        ([0.65, 0.60, 0.61], 200, True),  # the standard error is 3.4%
+        ([0.65, 0.60, 0.63], 200, False),
+        ([0.65, None, None], 200, True),
+        ([None, None], 200, False),  # no rate has begun to work yet
+        ([0.60], 200, False),
+    ],
+)
+def test_larger_rates_are_given_up_where_two_are_plainly_worse(accuracies, images, over):
+    tried = [tuning.Tried(1e-3, accuracy, 1.0, 1.0) for accuracy in accuracies]
+    assert tuning.all_worse(tried, images) == over
+
+
 def test_a_tuned_run_is_one_that_was_given_the_number(tmp_path, monkeypatch, capsys):
     """The head first, clipped: weights, epochs and selections are the same bits."""
     monkeypatch.setattr(tuning, "TUNED_RATES", (1e-4, 1e-2, 1e30))

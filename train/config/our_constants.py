@@ -15,7 +15,7 @@ LORA_RANK = 4
 # the paper has to where the training of a head begins to fail.
 TUNED_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 TUNING_SHARE = 0.2  # of --num_epochs, that each of them is tried for, rounded up
-WORSE_IN_A_ROW = 2  # rates, after which larger ones are not tried
+WORSE_IN_A_ROW = 2  # rates, plainly so, after which larger ones are not tried
 
 # A training loss above this share of a guess' (ln of the number of classes) is far from converged.
 FAR_FROM_CONVERGED = 1 / 3

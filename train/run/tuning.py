@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple, Optional
 
@@ -91,8 +92,8 @@ def tune(setting: Setting, network: Network, meters: Meters) -> Tuning:
     Each goes through the run as it will be, cosine and warmup included, in a fifth of its epochs;
     the head's own, if there are any, are trained once, and all go on from there. The order and the
     augmentation of the images are those of the run's first epochs. What layers a train type chooses
-    once is chosen once; ElasticTrainer chooses again for each. After two in a row that are worse
-    than the best, larger ones are not tried.
+    once is chosen once; ElasticTrainer chooses again for each. After two in a row that are plainly
+    worse than the best, larger ones are not tried.
 
     Args:
         setting: with the word ``tune`` for a learning rate, and validation images.
@@ -101,6 +102,8 @@ def tune(setting: Setting, network: Network, meters: Meters) -> Tuning:
     Raises:
         RunError: none of the rates has a finite loss.
     """
+    images = setting.data.validation
+    assert images is not None, "tuning goes with --validation_split"
     started = time.perf_counter()
     tuner = _Tuner(setting, network, meters)
     tried: list[Tried] = []
@@ -110,14 +113,25 @@ def tune(setting: Setting, network: Network, meters: Meters) -> Tuning:
             for one in results:
                 print(one, flush=True)
                 tried.append(one)
-                best = max(tried, key=lambda other: other.merit)
-                if len(tried) - 1 - tried.index(best) == WORSE_IN_A_ROW:
+                if all_worse(tried, len(images)):
                     break
     best = max(tried, key=lambda other: other.merit)  # the smaller one of equals
     if best.validation_accuracy is None:
         raise RunError("--learning_rate tune: the loss is not finite at any rate that was tried")
     seconds = time.perf_counter() - started
     return Tuning(best.learning_rate, tuner.epochs, tuple(tried), seconds)
+
+
+def all_worse(tried: Sequence[Tried], images: int) -> bool:
+    """Whether the last ``WORSE_IN_A_ROW`` rates are plainly worse than the best of all.
+
+    That is by more than the standard error of a share of so many validation ``images``: a rate
+    that is too small changes an image or two either way, which says nothing of larger ones.
+    """
+    best = max(one.validation_accuracy or 0.0 for one in tried)
+    margin = math.sqrt(best * (1 - best) / images)
+    last = [one.validation_accuracy or 0.0 for one in tried[-WORSE_IN_A_ROW:]]
+    return len(last) == WORSE_IN_A_ROW and max(last) < best - margin
 
 
 class _Tuner:
