@@ -43,8 +43,9 @@ CONTROLS = (
     *(HEAD, FULL),
 )
 # --micro_batch of what takes no budget, so that the budgets can hold it: the steps are those of a
-# whole mini-batch, which would only take more memory. The head alone needs little anyway.
+# whole mini-batch, which would only take more memory.
 UNBUDGETED_IMAGES = 1
+_AT_ONCE = {HEAD: None, "bias_training": 8}  # which keep little of an image
 
 COMMON: dict[str, Any] = {
     "input_size": 128,
@@ -90,7 +91,7 @@ def entries(method: str) -> list[Entry]:
     """Of one train type: one for each budget, or a single one where none can be given."""
     if _fills_a_budget(method):
         return [Entry(method, budget) for budget in BUDGETS]
-    return [Entry(method, None, None if method == HEAD else UNBUDGETED_IMAGES)]
+    return [Entry(method, None, _AT_ONCE.get(method, UNBUDGETED_IMAGES))]
 
 
 def _fills_a_budget(method: str) -> bool:
