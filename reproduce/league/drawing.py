@@ -6,8 +6,10 @@ from typing import NamedTuple, Optional
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from common.plots import COLOURS, new_figure, nothing_here, tidy
+from reproduce.league.protocol import ADABET, LAST_K
 from reproduce.league.standings import Standing, Standings
 from reproduce.league.tables import entry_title
 from reproduce.league.tasks import Task
@@ -22,6 +24,7 @@ class _Point(NamedTuple):
     accuracy: float
     kind: int
     title: str
+    method: str
 
 
 def draw(standings: Standings) -> Optional[Figure]:
@@ -55,7 +58,8 @@ def _points(standings: Standings, task: Task, cost: str) -> list[_Point]:
         value = getattr(standing, cost)
         if standing.mean is not None and value is not None:
             kind = standings.kind(method)
-            found.append(_Point(value, standing.mean, kind, entry_title(method, entry)))
+            title = entry_title(method, entry)
+            found.append(_Point(value, standing.mean, kind, title, method))
     return found
 
 
@@ -86,7 +90,7 @@ def _panel(axis: Axes, points: list[_Point]) -> None:
         drawstyle="steps-post",
         label="Pareto front",
     )
-    for number, point in enumerate(front):
+    for number, point in enumerate(_named(points, front)):
         axis.annotate(
             point.title,
             (point.cost, point.accuracy),
@@ -95,7 +99,14 @@ def _panel(axis: Axes, points: list[_Point]) -> None:
             fontsize=6.5,
         )
     axis.set_xscale("log")
-    for formatter in (axis.xaxis.set_major_formatter, axis.xaxis.set_minor_formatter):
-        formatter("{x:g}")
-    axis.tick_params(axis="x", which="both", labelsize=8)
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.tick_params(axis="x", labelsize=8)
     axis.grid(alpha=0.25)
+
+
+def _named(points: list[_Point], front: list[_Point]) -> list[_Point]:
+    """Those of the front, and those that a reader looks for."""
+    sought = [point for point in points if point.method in (ADABET, LAST_K)]
+    return [*front, *(point for point in sought if point not in front)]
