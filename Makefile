@@ -68,7 +68,7 @@ help:
 	@echo "make run    install, then run main.py on the embedded digits, or with ARGS=\"...\""
 	@echo "make test   install, then run the tests; make test-fast leaves out the slow ones"
 	@echo "make lint   install, then run ruff and mypy"
-	@echo "make bench  install, then run the benchmarks (25 minutes) and write benchmarks/results.md"
+	@echo "make bench  install, then run the benchmarks (27 minutes) and write benchmarks/results.md"
 	@echo "make extras install Ray and UMAP, which parts of python -m reproduce and its tests need"
 	@echo "make clean  remove .venv and the caches; runs/ stays"
 

@@ -75,20 +75,34 @@ def listed(folder: Path, classes: Sequence[str], held_out: float) -> tuple[Liste
     return train, test
 
 
+def passed_over(folder: Path) -> int:
+    """How many files in the class folders do not have the name of a picture."""
+    splits = [folder / name for name in ("train", "test")]
+    files = [
+        path
+        for split in (splits if splits[0].is_dir() else [folder])
+        for below in _class_folders(split)
+        for path in _seen(below)
+    ]
+    return sum(path.suffix.lower() not in SUFFIXES and path.is_file() for path in files)
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    there = _seen(folder) if folder.is_dir() else []
+    return [path for path in there if path.name != "__MACOSX" and path.is_dir()]
+
+
+def _seen(folder: Path) -> list[Path]:
+    """What lies in it, by name, but for what is hidden."""
+    return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+
+
 def _found(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
     """Pictures and labels, by class and name."""
-    if not folder.is_dir():
-        return []
     labels = {name: label for label, name in enumerate(classes)}
     found, unknown = [], []
-    for below in sorted(folder.iterdir()):
-        if below.name.startswith(".") or below.name == "__MACOSX" or not below.is_dir():
-            continue
-        pictures = [
-            path
-            for path in sorted(below.iterdir())
-            if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-        ]
+    for below in _class_folders(folder):
+        pictures = [path for path in _seen(below) if path.suffix.lower() in SUFFIXES]
         if pictures and below.name not in labels:
             unknown.append(below.name)
         found += [(path, labels.get(below.name, -1)) for path in pictures]

@@ -17,7 +17,7 @@ from typing import Any, Optional
 from device.bundle import Bundle, description_of, load_interpreter
 from device.files import sha256_of, write_arrays, write_json
 from device.options import parse
-from device.pictures import Listed, Pictures, listed
+from device.pictures import SUFFIXES, Listed, Pictures, listed, passed_over
 from device.problem import Problem
 from device.rewrite import write_retrained
 from device.scores import score_table, table_text
@@ -47,6 +47,9 @@ def _run(options: argparse.Namespace) -> int:
     bundle = Bundle(options.bundle, interpreter)
     output = options.output or options.bundle.with_suffix(".retrained")
     output.mkdir(parents=True, exist_ok=True)
+    others = passed_over(options.images)
+    if others:
+        say(f"files passed over (not {', '.join(SUFFIXES)}): {others}", True)
     found = listed(options.images, bundle.classes, options.held_out)
     train, test = (
         Pictures(split, bundle.input_size, output / name, _decoding(say, name, split))

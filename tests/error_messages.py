@@ -1,4 +1,4 @@
-"""The messages of UserError and RunError, out of the source; … stands for what varies."""
+"""What is said where something cannot go on, out of the source; … stands for what varies."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ from typing import Optional
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("common", "models", "selection", "train", "export", "device", "reproduce")
+INTERFACE = ROOT / "adabet.py"
 ERRORS = ("UserError", "RunError", "WeightsError", "Problem")
 
 
 def messages() -> set[str]:
     """Of every place that makes one; a text that is passed on as it came is nobody's own."""
     found = set()
-    for room in ROOMS:
-        for path in sorted((ROOT / room).rglob("*.py")):
-            constants: dict[str, str] = {}
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            for node in tree.body:
-                if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                    constants[node.targets[0].id] = _text(node.value, {}) or ""
-            for text in _made(tree, constants):
-                if re.search(r"[a-z]{3}", text):
-                    found.add(" ".join(text.split()))
+    in_rooms = (path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py")))
+    for path in (*in_rooms, INTERFACE):
+        constants: dict[str, str] = {}
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                constants[node.targets[0].id] = _text(node.value, {}) or ""
+        for text in _made(tree, constants):
+            if re.search(r"[a-z]{3}", text):
+                found.add(" ".join(text.split()))
     return found
 
 
 def _made(tree: ast.Module, constants: dict[str, str]) -> Iterator[str]:
     for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Call)
-            and isinstance(node.func, ast.Name)
-            and node.func.id in ERRORS
-        ):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+            continue
+        if node.func.id == "_say":  # how a command ends: common/program.py
+            yield _text(node.args[1], constants) or "…"
+        elif node.func.id in ERRORS:
             texts = [_text(argument, constants) for argument in node.args]
             if node.func.id == "WeightsError":
                 yield "weights file … " + (texts[1] or "…")

@@ -3,7 +3,7 @@
 Every run starts from the same trained head of its task and seed (linear probing, then fine-tuning:
 Kumar et al., ICLR 2022), takes the learning rate that does best on a validation split among a few
 (never on the test set; the first seed finds it, the others take it), and clips its gradients, since
-without that the layers that AdaBet selects blow up (docs/method.md). What differs is which layers
+without that the layers that AdaBet selects blow up (docs/page.md). What differs is which layers
 it trains: as many as the memory budget allows, in the order of the criterion, with as many images
 at a time. What takes no budget goes an image at a time: full training so is the control that every
 saving is held against.

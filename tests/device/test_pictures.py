@@ -13,7 +13,7 @@ from PIL import Image
 
 from device.augment import augmented
 from device.files import read_arrays, write_arrays
-from device.pictures import Pictures, decoded, listed
+from device.pictures import Pictures, decoded, listed, passed_over
 from device.problem import Problem
 from device.resize import resized
 from train.data.augment import transform_images
@@ -88,6 +88,18 @@ def test_the_order_is_that_of_the_laboratory(tmp_path):
     everything = np.arange(len(kept))
     gap = kept.take(everything).astype(int) - train.images.take(everything)
     assert np.abs(gap).max() <= 6
+
+
+def test_files_of_other_names_are_counted(tmp_path):
+    write_pictures(tmp_path)
+    assert passed_over(tmp_path) == 4  # notes of two classes in two splits
+    for name in ("new.webp", ".hidden.webp"):
+        (tmp_path / "train/ash" / name).touch()
+    (tmp_path / "test/ash/folder").mkdir()
+    (tmp_path / "train/beside.webp").touch()  # in no class folder
+    assert passed_over(tmp_path) == 5
+    assert passed_over(tmp_path / "train") == 3  # class folders without splits
+    assert passed_over(tmp_path / "nowhere") == 0
 
 
 def test_a_share_of_each_class_is_held_out(tmp_path):

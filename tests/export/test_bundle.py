@@ -308,8 +308,10 @@ def test_classes_that_are_unknown_and_files_that_are_none(made, on_the_board, tm
     write_digits(tmp_path / "digits", 10)
     words = [str(path), "--images", str(tmp_path / "digits"), "--output", str(tmp_path / "out")]
     (tmp_path / "digits/train/5/broken.png").write_bytes(b"\x89PNG\r\n\x1a\n...")
+    (tmp_path / "digits/train/5/other.webp").touch()
     assert retrain.main(words) == 2
-    assert "broken.png" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "broken.png" in said.err and "files passed over (not .jpg, .jpeg, .png): 1\n" in said.out
     (tmp_path / "digits/train/5/broken.png").unlink()
     (tmp_path / "digits/train/cats").mkdir()
     Image.new("RGB", (9, 9)).save(tmp_path / "digits/train/cats/1.png")

@@ -99,6 +99,17 @@ def test_every_setting_survives_its_file(tmp_path):
     assert parse_args(["--config", path]) == config
 
 
+def test_the_name_of_a_run_stays_its_own(tmp_path):
+    """Another run of that name would be refused; the run itself goes on under it."""
+    settings = {"model_name": "digitnet", "dataset_name": "digits", "run_name": "a"}
+    (tmp_path / "config.json").write_text(json.dumps({**settings, "environment": {}}))
+    again = ["--config", str(tmp_path / "config.json")]
+    assert parse_args(again).run_name is None
+    assert parse_args([*again, "--run_name", "b"]).run_name == "b"
+    assert parse_args(["--resume", str(tmp_path)]).run_name == "a"
+    assert parse_args(["--config", _file(tmp_path, settings)]).run_name == "a"
+
+
 @pytest.mark.slow
 def test_the_config_of_a_run_gives_the_same_run(tmp_path):
     flags = ["--model_name", "digitnet", "--dataset_name", "digits", "--rho", "0.3", "--seed", "5"]

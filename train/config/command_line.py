@@ -114,8 +114,8 @@ def build_parser() -> argparse.ArgumentParser:
         "--config",
         default=None,
         metavar="FILE",
-        help="take flags from this JSON file, such as the config.json of a run; those on the "
-        "command line go before it",
+        help="take flags from this JSON file, such as the config.json of a run (all but its name); "
+        "those on the command line go before it",
     )
     parser.add_argument(
         "--print_config",
@@ -152,19 +152,22 @@ def _from_file(path: Union[str, Path], where: str = "") -> dict[str, Any]:
     """The flags in a JSON file, converted and checked as those of the command line.
 
     Args:
-        where: what messages begin with, if that is not ``--config``.
+        where: what messages begin with, if that is not ``--config``, which begins a new run.
 
     Raises:
         UserError: unreadable, not a JSON object, an unknown key, or a value that its flag does
             not take.
     """
+    is_new = not where
     where = where or f"--config {path}"
     content = read_outside_json(user_path(path, "--config"), _schema(), where)
-    settled = content.get("settled", ())
+    left_out = {*_FACTS, *content.get("settled", ())}
+    if is_new and "environment" in content:
+        left_out.add("run_name")  # that of the run which wrote the file, and taken
     words = [
         word
         for name, value in content.items()
-        if name not in _FACTS and name not in settled
+        if name not in left_out
         for word in _words(_FLAGS[name], value)
     ]
     try:

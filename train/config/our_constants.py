@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-# The head of MobileNetV2 on Flowers102 ends at 77.4% after 15 epochs of it, and at 47.6% after 50
-# epochs of the paper's 1e-4 (docs/method.md).
+# The head of MobileNetV2 on part of the Pets ends at 95.0% after 8 epochs of it (docs/page.md).
 HEAD_LEARNING_RATE = 1e-2
 
 # Of factors: small ranks do as well as large ones (LoRA, arXiv 2106.09685, section 7.2).

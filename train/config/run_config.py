@@ -66,7 +66,7 @@ class RunConfig:
     memory_budget: Optional[float] = flag(
         None,
         "MB (1e6 bytes) that the run may take, in place of --rho: layers are taken by score "
-        "while the estimate fits, then channels of the next one",
+        "while the estimate fits, then channels of the next one (train types that take --rho_ch)",
         float,
     )
     budget_for: BudgetScope = flag(
@@ -76,8 +76,8 @@ class RunConfig:
         BudgetScope,
     )
     fill_budget: bool = switch(
-        "with --memory_budget, pass over a layer that does not fit and try those after it, in "
-        "place of ending there"
+        "with --memory_budget, pass over a layer that does not fit and try those after it, whole "
+        "ones alone, in place of ending there"
     )
     rho_ch: float = flag(
         1.0, "share of the output channels to train in each selected layer, above 0 to 1", float
@@ -201,7 +201,8 @@ class RunConfig:
     select_at_epoch: int = flag(0, "select after so many epochs of full training (Figure D.9)", int)
     aggregation: str = flag(
         "pool",
-        "Betti numbers of one pooled cloud, or (authors' code) summed over 4 mini-batches",
+        "Betti numbers of one pooled cloud, or (authors' code) summed over the mini-batches of "
+        "--selection_batches (theirs: 4)",
         choices=("pool", "sum"),
     )
     selection_mode: Optional[SelectionMode] = flag(
@@ -306,7 +307,9 @@ class RunConfig:
         "with --dataset_name folder, leave out files that give no image, and say how many"
     )
     cache_dir: Optional[str] = flag(
-        None, "where decoded images and features are kept between runs (default: ~/.cache/adabet)"
+        None,
+        "where decoded images and features are kept between runs (default: $ADABET_CACHE, else "
+        "adabet in $XDG_CACHE_HOME or ~/.cache)",
     )
     checkpoint_every: Optional[str] = flag(
         None,
