@@ -24,6 +24,8 @@ def _run(argv: Sequence[str] | None) -> int:
     from train.config.instead import ExportOf
 
     command = parse_command(argv)
+    if command.note:
+        print(command.note, flush=True)
     if command.instead is not None and not isinstance(command.instead, ExportOf):
         from train.run.instead import carry_out_instead
 

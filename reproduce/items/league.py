@@ -48,8 +48,7 @@ def _build(store: Store, options: Options) -> Report:
         dict(one) for name, one in store.reported_sources().items() if name not in named
     )
     machines = {
-        f"{one['environment']['device']}, {one['environment']['logical_cpus']} CPUs, "
-        f"{one['sweep']['workers']} at a time"
+        f"{one['environment']['device']}, {one['sweep']['workers']} at a time"
         for one in found
         if "record" in one
     }
@@ -85,9 +84,10 @@ def _what_holds(standings: Standings) -> tuple[str, ...]:
         if len(ranks.mean) < 2:
             continue
         best = min(ranks.mean, key=lambda one: (ranks.mean[one], one))
+        over = count(ranks.tasks, "task")
         text = (
-            f"At {budget:g} MB, over {ranks.tasks} tasks, {method_title(best)} has the best mean "
-            f"rank, {ranks.mean[best]:.2f} of {len(ranks.mean)} methods"
+            f"At {budget:g} MB, over {over}, {method_title(best)} has the best mean rank, "
+            f"{ranks.mean[best]:.2f} of {len(ranks.mean)} methods"
         )
         if ranks.p_value is not None and ranks.critical_difference is not None:
             alike = [

@@ -17,6 +17,7 @@ from common.files import user_path
 from common.outside_json import read_outside_json
 from train.config.flag_combinations import MAY_CHANGE, OF_EXPORT, as_typed
 from train.config.instead import ExportOf, Instead, Prediction, add_flags, taken_from
+from train.config.recommended import BEST, take_best
 from train.config.resolve import resolve
 from train.config.run_config import RunConfig
 
@@ -39,11 +40,13 @@ class Command(NamedTuple):
         resumed: the folder of the run to go on with; None for a new one.
         instead: what is to be done in place of a run; ``config`` is then that of the run which it
             is about, or what was given.
+        note: for the user, of what was chosen for him; empty without.
     """
 
     config: RunConfig
     resumed: Optional[Path]
     instead: Optional[Instead] = None
+    note: str = ""
 
 
 def parse_args(argv: Optional[Sequence[str]] = None) -> RunConfig:
@@ -64,6 +67,7 @@ def parse_command(argv: Optional[Sequence[str]] = None) -> Command:
     given = vars(parser.parse_args(argv))
     instead = taken_from(given)
     path, only_print, run = (given.pop(name) for name in ("config", "print_config", "resume"))
+    note = ""
     if isinstance(instead, Prediction):
         config = resolve(RunConfig(**_of_run(f"--predict {instead.run}", instead.run)))
     elif isinstance(instead, ExportOf):
@@ -73,11 +77,14 @@ def parse_command(argv: Optional[Sequence[str]] = None) -> Command:
             raise UserError("--config does not go with --resume, which has the run's own")
         config = _changed("--resume", user_path(run, "--resume"), given, MAY_CHANGE)
     else:
-        config = resolve(RunConfig(**{**({} if path is None else _from_file(path)), **given}))
+        wanted = {**({} if path is None else _from_file(path)), **given}
+        if wanted.get("train_type") == BEST:
+            wanted, note = take_best(wanted)
+        config = resolve(RunConfig(**wanted))
     if only_print:
         print(json.dumps(config.to_json(), indent=2))
         parser.exit()
-    return Command(config, None if run is None else user_path(run, "--resume"), instead)
+    return Command(config, None if run is None else user_path(run, "--resume"), instead, note)
 
 
 def _changed(flag: str, run: Path, given: dict[str, Any], may_change: Collection[str]) -> RunConfig:

@@ -53,7 +53,10 @@ class RunConfig:
         "'digits'",
     )
     train_type: str = flag(
-        "act_norm_betti_train", "how the layers to train are chosen: " + ", ".join(TRAIN_TYPES)
+        "act_norm_betti_train",
+        "how the layers to train are chosen: "
+        + ", ".join(TRAIN_TYPES)
+        + "; or best, what did best at such a --memory_budget (reports/league)",
     )
     rho: Optional[float] = flag(
         None,
