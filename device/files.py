@@ -60,12 +60,14 @@ def write_arrays(path: Path, about: dict, arrays: Mapping[str, np.ndarray]) -> N
     """An ``.npz`` of ``arrays`` and ``about.json``, its SHA-256 as the archive's comment.
 
     ``numpy.load`` and ``unzip`` read it. The comment is the last 64 bytes of the file, and of
-    everything before it.
+    everything before it. Equal content makes equal files, whenever they are written.
     """
 
     def write(temporary: Path) -> None:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-            archive.writestr("about.json", json.dumps(about, allow_nan=False))
+            # By name alone it would bear the time of day, and so would the seal.
+            entry = zipfile.ZipInfo("about.json")
+            archive.writestr(entry, json.dumps(about, allow_nan=False))
             for name, array in arrays.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                     np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,16 @@ def test_arrays_are_sealed(tmp_path):
         path.write_bytes(damaged)
         with pytest.raises(Problem, match="is damaged or cut short"):
             read_arrays(path)
+
+
+def test_equal_arrays_make_equal_files(tmp_path, monkeypatch):
+    """A checksum that the hour changes would compare nothing."""
+    files = []
+    for hour in (7, 8):
+        monkeypatch.setattr(time, "localtime", lambda *_, at=hour: (2026, 1, 2, at, 0, 0, 4, 2, 0))
+        files.append(tmp_path / f"{hour}.npz")
+        write_arrays(files[-1], {"epoch": 3}, {"a": np.arange(5.0)})
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_nothing_else_is_imported():
