@@ -162,9 +162,11 @@ class _Tuner:
     def tried(self) -> Generator[Tried, None, None]:
         """One rate after another, each from where the network is now."""
         for rate in TUNED_RATES:
-            with _restored(self._network):
-                yield self._try(rate)
-            gc.collect()
+            try:
+                with _restored(self._network):
+                    yield self._try(rate)
+            finally:
+                gc.collect()  # where this one is the last that is asked for, too
 
     def _try(self, rate: float) -> Tried:
         started = time.perf_counter()
