@@ -26,7 +26,7 @@ _FLAGS = {entry.name: entry for entry in fields(RunConfig)}
 _FACTS = {
     "inputs": dict,
     "environment": dict,
-    "settled": list,
+    "settled": list[str],
     "resumed": list,
     "tuning": dict,
 }

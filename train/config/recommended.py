@@ -54,11 +54,11 @@ RECIPE: Mapping[str, Any] = {
 RECOMMENDATIONS: tuple[Recommendation, ...] = (
     Recommendation(
         megabytes=50,
-        train_type="bias_plus_betti_train",
+        train_type="betti_unit_train",
         flags={"fill_budget": True, "micro_batch": 8},
-        rank=1.0,
-        methods=19,
-        tasks=1,
+        rank=1.5,
+        methods=8,
+        tasks=2,
     ),
 )
 
