@@ -24,6 +24,7 @@ from reproduce.report.cells import (
 from reproduce.report.report import Report
 from reproduce.report.tables import Cell, Table
 from reproduce.store.runs import RunSpec, Store
+from train.config.our_constants import tuning_epochs
 
 # PruneTrain replaces its network on the way, so that no rate can be tried and taken back.
 ALL_METHODS = tuple(one for one in METHODS + CONTROLS if one != "prune_training")
@@ -112,9 +113,10 @@ def build(store: Store, options: Options) -> Report:
         ),
         tables=(table,),
         notes=(
-            f"Each rate was tried for {TUNING['num_epochs'] // 5} epochs with seed 0; larger ones "
-            "than the best were given up after two that were worse. PruneTrain cannot be tuned so.",
-            epochs_note(options).replace("the paper's learning rates and", "a"),
+            f"Each rate was tried for {tuning_epochs(TUNING['num_epochs'])} epochs with seed 0; "
+            "larger ones than the best were given up after two that were worse. PruneTrain cannot "
+            "be tuned so.",
+            epochs_note(options, how="a batch of 8"),
         ),
         sources=sources(store, used),
     )

@@ -168,8 +168,8 @@ def _indices(selection: Sequence[bool]) -> list[int]:
     return [index for index, chosen in enumerate(selection) if chosen]
 
 
-def epochs_note(options: Options) -> str:
-    """How the runs were trained."""
+def epochs_note(options: Options, how: str = "the paper's learning rates and batch of 8") -> str:
+    """How the runs were trained; ``how`` beside their length."""
     epochs = options.epochs or NUM_EPOCHS
     ours = "as in the paper" if epochs == NUM_EPOCHS else f"in place of the paper's {NUM_EPOCHS}"
     every = int(options.flags.get("eval_every", 1))
@@ -184,10 +184,7 @@ def epochs_note(options: Options) -> str:
             f"Accuracy is that of the best epoch on the test set{among}, as the paper's tables "
             "have it, which flatters every method."
         )
-    return (
-        f"Training: {count(epochs, 'epoch')} ({ours}), the paper's learning rates and "
-        f"batch of 8 unless said otherwise. {accuracy}"
-    )
+    return f"Training: {count(epochs, 'epoch')} ({ours}), {how} unless said otherwise. {accuracy}"
 
 
 def method_title(method: str) -> str:

@@ -30,6 +30,9 @@ def entry_of(config: RunConfig) -> TrainType:
     return train_type_named(config.train_type)
 
 
-def names_of(fits: Callable[[TrainType], bool]) -> str:
-    """Of the train types that fit."""
-    return ", ".join(entry.name for entry in TRAIN_TYPES.values() if fits(entry))
+def of_train_types(flags: tuple[str, ...], words: str, fits: Callable[[TrainType], bool]) -> Rule:
+    """A rule that a train type decides alone; ``{}`` in ``words`` stands for those that fit."""
+    names = ", ".join(entry.name for entry in TRAIN_TYPES.values() if fits(entry))
+    return Rule(
+        flags, words.format(names), lambda config: fits(entry_of(config)), depends_on="train_type"
+    )

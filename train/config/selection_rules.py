@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from selection.knapsack_mode import KnapsackMode
 from selection.train_type import TrainType
-from train.config.rule import Rule, entry_of, names_of
+from train.config.rule import Rule, entry_of, of_train_types
 
 
 def _looks_forward(entry: TrainType) -> bool:
@@ -16,46 +16,40 @@ def _one_after_another(entry: TrainType) -> bool:
 
 
 SELECTION_RULES: tuple[Rule, ...] = (
-    Rule(
+    of_train_types(
         ("rho",),
-        f"goes with {names_of(lambda entry: entry.uses_rho)}",
-        lambda config: entry_of(config).uses_rho,
-        depends_on="train_type",
+        "goes with {}",
+        lambda entry: entry.uses_rho,
     ),
-    Rule(
+    of_train_types(
         ("rho_ch",),
-        f"goes with train types that take channels ({names_of(lambda one: one.by_channels)})",
-        lambda config: entry_of(config).by_channels,
-        depends_on="train_type",
+        "goes with train types that take channels ({})",
+        lambda one: one.by_channels,
     ),
-    Rule(
+    of_train_types(
         ("aggregation", "homology"),
-        f"goes with train types that count Betti numbers ({names_of(lambda one: one.by_betti)})",
-        lambda config: entry_of(config).by_betti,
-        depends_on="train_type",
+        "goes with train types that count Betti numbers ({})",
+        lambda one: one.by_betti,
     ),
-    Rule(
+    of_train_types(
         ("selection_mode",),
-        f"goes with train types that pool activations ({names_of(lambda one: one.pools)})",
-        lambda config: entry_of(config).pools,
-        depends_on="train_type",
+        "goes with train types that pool activations ({})",
+        lambda one: one.pools,
     ),
-    Rule(
+    of_train_types(
         ("selection_batches",),
-        f"goes with train types that look at forward passes ({names_of(_looks_forward)})",
-        lambda config: _looks_forward(entry_of(config)),
-        depends_on="train_type",
+        "goes with train types that look at forward passes ({})",
+        _looks_forward,
     ),
     Rule(
         ("selection_mode",),
         "does nothing with --aggregation sum, which never pools mini-batches",
         lambda config: config.aggregation == "pool",
     ),
-    Rule(
+    of_train_types(
         ("selection_seed",),
-        f"goes with train types that look at images ({names_of(lambda one: one.cost != 'none')})",
-        lambda config: entry_of(config).cost != "none",
-        depends_on="train_type",
+        "goes with train types that look at images ({})",
+        lambda one: one.cost != "none",
     ),
     Rule(
         ("fisher",),
@@ -129,11 +123,10 @@ SELECTION_RULES: tuple[Rule, ...] = (
         "has nothing to choose when --selection_file is given",
         lambda config: config.selection_file is None,
     ),
-    Rule(
+    of_train_types(
         ("memory_budget",),
-        f"goes with train types that can keep to one ({names_of(lambda one: one.takes_budget)})",
-        lambda config: entry_of(config).takes_budget,
-        depends_on="train_type",
+        "goes with train types that can keep to one ({})",
+        lambda one: one.takes_budget,
     ),
     Rule(
         ("memory_budget",),
@@ -147,11 +140,10 @@ SELECTION_RULES: tuple[Rule, ...] = (
         "goes with --memory_budget",
         lambda config: config.memory_budget is not None,
     ),
-    Rule(
+    of_train_types(
         ("fill_budget",),
-        f"goes with train types that take one after another ({names_of(_one_after_another)})",
-        lambda config: _one_after_another(entry_of(config)),
-        depends_on="train_type",
+        "goes with train types that take one after another ({})",
+        _one_after_another,
     ),
     Rule(
         ("memory_budget",),
@@ -168,12 +160,10 @@ SELECTION_RULES: tuple[Rule, ...] = (
         "does not go with --stability, which compares selections of one size: use --rho",
         lambda config: not config.stability,
     ),
-    Rule(
+    of_train_types(
         ("plan",),
-        f"has nothing to vary unless the train type uses rho "
-        f"({names_of(lambda entry: entry.uses_rho)})",
-        lambda config: entry_of(config).uses_rho,
-        depends_on="train_type",
+        "has nothing to vary unless the train type uses rho ({})",
+        lambda entry: entry.uses_rho,
     ),
     Rule(
         ("plan",),
